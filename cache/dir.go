@@ -1,0 +1,190 @@
+package cache
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Dir is the local store, a directory shared by any number of processes:
+//
+//	oci-layout, index.json   the layout's marker and the tags
+//	blobs/sha256/…           blobs: layers, configs, manifests
+//	keys/aa/…                records, by key
+//	toc/…                    tables of contents, by DiffID
+//	trees/…                  unpacked layers, by flavour and DiffID
+//	mounts/…                 cache mounts
+//	locks/…                  files that are only ever locked
+//	tmp/…                    what is being written
+//
+// Dir is a [Store].
+type Dir struct {
+	path string
+}
+
+// DefaultDir returns where the local store of this user lies:
+// $OCIBUILD_STORE, else /var/lib/ocibuild for root, else "ocibuild" in
+// $XDG_DATA_HOME or the platform's place for a user's data.
+func DefaultDir() (string, error) {
+	if p := os.Getenv("OCIBUILD_STORE"); p != "" {
+		return filepath.Abs(p)
+	}
+	if runtime.GOOS == "linux" && os.Getuid() == 0 {
+		return "/var/lib/ocibuild", nil
+	}
+	if p := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(p) {
+		return filepath.Join(p, "ocibuild"), nil
+	}
+	if home, err := os.UserHomeDir(); err == nil && runtime.GOOS != "windows" {
+		return filepath.Join(home, ".local", "share", "ocibuild"), nil
+	}
+	p, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("no place for the store: %w; set OCIBUILD_STORE", err)
+	}
+	return filepath.Join(p, "ocibuild"), nil
+}
+
+// OpenDir opens the store at path and makes it if there is none. Only its
+// owner may enter it.
+func OpenDir(path string) (*Dir, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", path, err)
+	}
+	d := &Dir{path: path}
+	if _, err := os.Lstat(d.sub("oci-layout")); err == nil {
+		return d, nil
+	}
+	for _, dir := range []string{"", "blobs/sha256", "keys", "toc", "trees", "mounts", "locks", "tmp"} {
+		if err := os.MkdirAll(d.sub(dir), 0o700); err != nil {
+			return nil, fmt.Errorf("store %s: %w", path, err)
+		}
+	}
+	if err := d.replace(d.sub("oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil {
+		return nil, fmt.Errorf("store %s: %w", path, err)
+	}
+	return d, nil
+}
+
+// Path returns the store's directory.
+func (d *Dir) Path() string { return d.path }
+
+// TreesPath returns the directory of unpacked layers.
+func (d *Dir) TreesPath() string { return d.sub("trees") }
+
+// MountsPath returns the directory of cache mounts.
+func (d *Dir) MountsPath() string { return d.sub("mounts") }
+
+// TempFile makes a file in the store's file system; the caller removes it.
+func (d *Dir) TempFile(pattern string) (*os.File, error) {
+	return os.CreateTemp(d.sub("tmp"), pattern)
+}
+
+// TempDir makes a directory in the store's file system; the caller removes it.
+func (d *Dir) TempDir(pattern string) (string, error) { return os.MkdirTemp(d.sub("tmp"), pattern) }
+
+// Get implements Store.
+func (d *Dir) Get(_ context.Context, k Key) (*Record, error) {
+	data, err := os.ReadFile(d.keyPath(k))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("record %s: %w", k, err)
+	}
+	var r Record
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fmt.Errorf("record %s is damaged (%v): %w", k, err, ErrNotFound)
+	}
+	return &r, nil
+}
+
+// Put implements Store.
+func (d *Dir) Put(_ context.Context, k Key, r *Record) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("record %s: %w", k, err)
+	}
+	return d.replace(d.keyPath(k), data)
+}
+
+// Touch marks a record as used now, so that collection keeps it.
+func (d *Dir) Touch(k Key) {
+	now := time.Now()
+	_ = os.Chtimes(d.keyPath(k), now, now) // a lost mark costs at most a rebuild
+}
+
+// ReadTOC returns the stored table of contents of a layer; the error is
+// fs.ErrNotExist if there is none.
+func (d *Dir) ReadTOC(diffID digest.Digest) ([]byte, error) {
+	p, err := d.tocPath(diffID)
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(p)
+}
+
+// WriteTOC keeps the table of contents of a layer.
+func (d *Dir) WriteTOC(diffID digest.Digest, data []byte) error {
+	p, err := d.tocPath(diffID)
+	if err != nil {
+		return err
+	}
+	return d.replace(p, data)
+}
+
+func (d *Dir) tocPath(diffID digest.Digest) (string, error) {
+	if err := diffID.Validate(); err != nil {
+		return "", fmt.Errorf("diff ID %q: %w", diffID, err)
+	}
+	return d.sub("toc", diffID.Algorithm().String()+"-"+diffID.Encoded()), nil
+}
+
+func (d *Dir) keyPath(k Key) string {
+	s := k.String()
+	return d.sub("keys", s[:2], s[2:])
+}
+
+func (d *Dir) sub(elem ...string) string {
+	return filepath.Join(append([]string{d.path}, elem...)...)
+}
+
+// replace writes data to path so that a reader sees the old or the new content.
+func (d *Dir) replace(path string, data []byte) error {
+	f, err := os.CreateTemp(d.sub("tmp"), "put-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = d.rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// rename moves a finished file to its place, whose directory may be missing.
+func (d *Dir) rename(from, to string) error {
+	err := os.Rename(from, to)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return err
+		}
+		err = os.Rename(from, to)
+	}
+	return err
+}
