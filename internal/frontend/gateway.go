@@ -1,0 +1,160 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/gateway/client"
+	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/apicaps"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	fstypes "github.com/tonistiigi/fsutil/types"
+
+	"github.com/ocibuild/ocibuild/internal/graph"
+)
+
+var errNotHere = errors.New("the frontend asked for something that only a BuildKit daemon has")
+
+// gateway is what the frontend takes for a BuildKit daemon: it reads files and
+// resolves images, and can do nothing else.
+type gateway struct {
+	options Options
+	opts    map[string]string
+}
+
+// Solve "builds" a definition by finding out which local directory it means.
+func (g *gateway) Solve(_ context.Context, req client.SolveRequest) (*client.Result, error) {
+	if req.Frontend != "" {
+		return nil, fmt.Errorf("frontend %s: %w", req.Frontend, errNotHere)
+	}
+	def, err := graph.Decode(req.Definition)
+	if err != nil {
+		return nil, err
+	}
+	if def.Result.Step == nil {
+		return nil, errNotHere
+	}
+	local, ok := def.Result.Step.Op.(*graph.Local)
+	if !ok {
+		return nil, fmt.Errorf("reading from %s: %w", def.Result.Step.Op.Kind(), errNotHere)
+	}
+	res := client.NewResult()
+	res.SetRef(&localRef{name: local.Name, files: g.options.Files})
+	return res, nil
+}
+
+// ResolveImageConfig implements llb.ImageMetaResolver.
+func (g *gateway) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	p := platforms.DefaultSpec()
+	if opt.ImageOpt != nil && opt.ImageOpt.Platform != nil {
+		p = *opt.ImageOpt.Platform
+	}
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return "", "", nil, fmt.Errorf("image %q: %w", ref, err)
+	}
+	full := reference.TagNameOnly(named).String()
+	dgst, config, err := g.options.Images.ResolveImage(ctx, full, p)
+	return full, dgst, config, err
+}
+
+// ResolveSourceMetadata implements sourceresolver.MetaResolver.
+func (g *gateway) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	src, err := graph.DecodeSource(op)
+	if err != nil {
+		return nil, err
+	}
+	img, ok := src.(*graph.Image)
+	if !ok {
+		return nil, fmt.Errorf("source %s: %w", op.GetIdentifier(), errNotHere)
+	}
+	_, dgst, config, err := g.ResolveImageConfig(ctx, img.Ref, opt)
+	if err != nil {
+		return nil, err
+	}
+	return &sourceresolver.MetaResponse{Op: op, Image: &sourceresolver.ResolveImageResponse{Digest: dgst, Config: config}}, nil
+}
+
+// BuildOpts claims every capability of LLB; what the engine cannot do is
+// refused where the graph is decoded, with the line.
+func (g *gateway) BuildOpts() client.BuildOpts {
+	return client.BuildOpts{
+		Opts:    g.opts,
+		Workers: []client.WorkerInfo{{ID: "ocibuild", Platforms: []ocispec.Platform{buildPlatform()}}},
+		Product: "ocibuild",
+		LLBCaps: pb.Caps.CapSet(pb.Caps.All()),
+		Caps:    gatewayCaps(),
+	}
+}
+
+// gatewayCaps leaves out the inputs that one frontend hands to another.
+func gatewayCaps() apicaps.CapSet {
+	all := gwpb.Caps.All()
+	for i := range all {
+		if all[i].ID == string(gwpb.CapFrontendInputs) {
+			all[i].Enabled = false
+		}
+	}
+	return gwpb.Caps.CapSet(all)
+}
+
+func buildPlatform() ocispec.Platform {
+	p := platforms.Normalize(platforms.DefaultSpec())
+	if runtime.GOOS != "linux" {
+		p.OS = "linux" // images are Linux images wherever they are built
+	}
+	return p
+}
+
+func (g *gateway) Inputs(context.Context) (map[string]llb.State, error) { return nil, nil }
+
+func (g *gateway) NewContainer(context.Context, client.NewContainerRequest) (client.Container, error) {
+	return nil, errNotHere
+}
+
+func (g *gateway) Warn(context.Context, digest.Digest, string, client.WarnOpts) error { return nil }
+
+// localRef reads files of one local directory.
+type localRef struct {
+	name  string
+	files Files
+}
+
+func (r *localRef) ReadFile(_ context.Context, req client.ReadRequest) ([]byte, error) {
+	data, err := r.files(r.name, req.Filename)
+	if err != nil || req.Range == nil {
+		return data, err
+	}
+	from := min(req.Range.Offset, len(data))
+	data = data[from:]
+	if n := req.Range.Length; n > 0 {
+		data = data[:min(n, len(data))]
+	}
+	return data, nil
+}
+
+func (r *localRef) StatFile(_ context.Context, req client.StatRequest) (*fstypes.Stat, error) {
+	data, err := r.files(r.name, req.Path)
+	if err != nil {
+		return nil, err
+	}
+	return &fstypes.Stat{Path: req.Path, Size: int64(len(data)), Mode: 0o644}, nil
+}
+
+func (r *localRef) ReadDir(context.Context, client.ReadDirRequest) ([]*fstypes.Stat, error) {
+	return nil, &fs.PathError{Op: "readdir", Path: r.name, Err: os.ErrNotExist}
+}
+
+func (r *localRef) Evaluate(context.Context) error { return nil }
+
+func (r *localRef) ToState() (llb.State, error) { return llb.State{}, errNotHere }
