@@ -1,0 +1,60 @@
+package floors
+
+// module is the path in front of every package of the project.
+const module = "github.com/ocibuild/ocibuild"
+
+// room is a row of the table: a package, or with all set the package and everything beneath it.
+type room struct {
+	path  string
+	all   bool
+	floor int
+}
+
+// rooms is the table of floors, highest first.
+var rooms = []room{
+	{path: "cmd/ocibuild", all: true, floor: 6},
+	{path: "examples", all: true, floor: 6},
+	{path: "builder/output", floor: 5},
+	{path: "builder", floor: 4},
+	{path: "internal/frontend", floor: 3},
+	{path: "internal/solve", floor: 3},
+	{path: "internal/plan", floor: 2},
+	{path: "internal/source", floor: 2},
+	{path: "internal/worker", floor: 2},
+	{path: "internal/faces", floor: 1},
+	{path: "internal/graph", floor: 1},
+	{path: "internal/sandbox", floor: 1},
+	{path: "internal/snapshot", floor: 1},
+	{path: "internal/source/registry", floor: 1},
+	{path: "cache/cachetest", floor: 1},
+	{path: "cache/gha", floor: 1},
+	{path: "cache/registry", floor: 1},
+	{path: "cache/s3", floor: 1},
+	{path: "cache", floor: 0},
+	{path: "internal/floors", floor: 0},
+	{path: "internal/progress", floor: 0},
+	{path: "internal/sandbox/seccomp", floor: 0},
+	{path: "internal/sandbox/stage", floor: 0},
+	{path: "layer", floor: 0},
+}
+
+// neighbours are the imports within one floor that are meant, from → to.
+var neighbours = map[[2]string]bool{}
+
+// bans keep a foreign module out of packages that have to stay small, or within the one package that is about it.
+var bans = []ban{
+	{module: "github.com/moby/buildkit", from: "layer", why: "layer is a library of its own and knows no BuildKit"},
+	{module: "github.com/moby/buildkit", from: "cache", why: "cache is a library of its own and knows no BuildKit"},
+	{module: "github.com/minio/minio-go", only: "cache/s3", why: "a cloud's library lives alone in its package"},
+}
+
+// ban forbids a module in one package and what is beneath it (from), or everywhere but there (only).
+type ban struct {
+	module, from, only, why string
+}
+
+// vague are names of packages that say nothing of what is inside.
+var vague = []string{"util", "utils", "common", "types", "helpers", "helper", "misc", "shared"}
+
+// maxLines is how long a file may be, tests excepted: a longer one is two rooms.
+const maxLines = 400

@@ -1,0 +1,346 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+
+	mode "github.com/tonistiigi/dchapes-mode"
+
+	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// Copy copies files of src into the tree.
+func (t *Tree) Copy(ctx context.Context, src layer.Tree, op *graph.Copy, own *Owner) error {
+	name, _ := clean(op.Src)
+	if !op.CreateDestPath {
+		if err := t.parentExists(ctx, op.Dest); err != nil {
+			return err
+		}
+	}
+	names := []string{name}
+	if op.Wildcard {
+		var err error
+		if names, err = glob(ctx, src, name, op.FollowSymlink); err != nil {
+			return err
+		}
+		if len(names) == 0 && !op.AllowEmpty {
+			return fmt.Errorf("%q matches nothing", op.Src)
+		}
+	}
+	c, err := t.copier(src, op, own)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := c.source(ctx, name); err != nil {
+			return err
+		}
+	}
+	return c.required(op)
+}
+
+// copier copies by the rules of one operation.
+type copier struct {
+	t       *Tree
+	src     layer.Tree
+	op      *graph.Copy
+	own     *Owner
+	at      *time.Time
+	filter  *filter
+	modes   *mode.Set
+	links   map[string]*link
+	pending []pendingDir
+	copied  map[string]bool
+}
+
+// pendingDir is a directory of the source that is made only if something in
+// it is taken.
+type pendingDir struct {
+	entry  layer.Entry
+	target string
+	done   bool
+}
+
+func (t *Tree) copier(src layer.Tree, op *graph.Copy, own *Owner) (*copier, error) {
+	c := &copier{t: t, src: src, op: op, own: own, at: timestamp(op.Timestamp), links: map[string]*link{}}
+	if len(op.Required) > 0 {
+		c.copied = map[string]bool{}
+	}
+	var err error
+	if c.filter, err = newFilter(op.Include, op.Exclude); err != nil {
+		return nil, err
+	}
+	if op.ModeStr != "" {
+		set, err := mode.ParseWithUmask(op.ModeStr, 0)
+		if err != nil {
+			return nil, fmt.Errorf("mode %q: %w", op.ModeStr, err)
+		}
+		c.modes = &set
+	}
+	return c, nil
+}
+
+// source copies one source, which a wildcard may have named.
+func (c *copier) source(ctx context.Context, name string) error {
+	from, err := layer.Resolve(ctx, c.src, name, c.op.FollowSymlink)
+	if err != nil {
+		return err
+	}
+	e, err := c.src.Lookup(ctx, from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%q: not found", "/"+name)
+	}
+	if err != nil {
+		return err
+	}
+	if c.op.Unpack && e.Type == layer.Regular && !c.t.o.KeepArchives {
+		if ok, err := c.unpack(ctx, e); ok || err != nil {
+			return err
+		}
+	}
+	target, err := c.target(ctx, e, path.Base(name))
+	if err != nil {
+		return err
+	}
+	return c.copy(ctx, e, ".", target, verdict{take: true})
+}
+
+// target works out what a source is to be called, and makes the directories
+// above it.
+func (c *copier) target(ctx context.Context, e layer.Entry, base string) (string, error) {
+	name, isDir := clean(c.op.Dest)
+	parent := path.Dir(name)
+	if isDir {
+		parent = name
+	}
+	if err := c.mkdirAll(ctx, parent); err != nil {
+		return "", err
+	}
+	dst, err := c.t.resolve(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	have, err := c.t.Lookup(ctx, dst)
+	exists := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	dir := e.Type == layer.Directory
+	if !c.op.DirContents && dir && exists || !dir && exists && have.Type == layer.Directory {
+		dst = path.Join(dst, base)
+	}
+	above := path.Dir(dst)
+	if c.op.DirContents && dir && !exists {
+		above = dst
+	}
+	return dst, c.mkdirAll(ctx, above)
+}
+
+func (c *copier) mkdirAll(ctx context.Context, name string) error {
+	name, err := c.t.resolve(ctx, name)
+	if err != nil {
+		return err
+	}
+	perm := uint32(0o755)
+	if c.op.Mode != -1 {
+		perm = uint32(c.op.Mode)
+	}
+	return c.t.mkdirAll(ctx, name, perm, c.own, c.at)
+}
+
+// copy copies e to target. rel is e's name relative to the source, which the
+// patterns speak of.
+func (c *copier) copy(ctx context.Context, e layer.Entry, rel, target string, parent verdict) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	v := verdict{take: true}
+	if rel != "." {
+		var err error
+		if v, err = c.filter.match(rel, parent); err != nil {
+			return err
+		}
+	}
+	if e.Type == layer.Directory {
+		return c.dir(ctx, e, rel, target, v)
+	}
+	if !v.take {
+		return nil
+	}
+	if err := c.flush(ctx, rel != "."); err != nil {
+		return err
+	}
+	return c.file(ctx, e, rel, target)
+}
+
+func (c *copier) file(ctx context.Context, e layer.Entry, rel, target string) error {
+	have, err := c.t.Lookup(ctx, target)
+	if err == nil && have.Type == layer.Directory {
+		if !c.op.ReplaceExisting {
+			return fmt.Errorf("/%s is a directory, the file %q cannot replace it", target, "/"+e.Name)
+		}
+		c.t.remove(target)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	out := c.entry(e, target)
+	n := c.t.put(out, content{tree: c.src, from: e})
+	if e.Inode != "" {
+		l := c.links[e.Inode]
+		if l == nil {
+			l = &link{}
+			c.links[e.Inode] = l
+		}
+		n.link = l
+	}
+	if c.copied != nil {
+		c.copied[rel] = true
+	}
+	return nil
+}
+
+func (c *copier) dir(ctx context.Context, e layer.Entry, rel, target string, v verdict) error {
+	p := pendingDir{entry: e, target: target}
+	if v.take {
+		if err := c.flush(ctx, rel != "."); err != nil {
+			return err
+		}
+		if err := c.makeDir(ctx, e, target, rel != "."); err != nil {
+			return err
+		}
+		p.done = true
+	}
+	if !c.filter.below(v) {
+		return nil
+	}
+	c.pending = append(c.pending, p)
+	defer func() { c.pending = c.pending[:len(c.pending)-1] }()
+	entries, err := c.src.ReadDir(ctx, e.Name)
+	if err != nil {
+		return err
+	}
+	for _, child := range entries {
+		base := path.Base(child.Name)
+		if err := c.copy(ctx, child, path.Join(rel, base), path.Join(target, base), v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flush makes the directories that waited for something in them to be taken.
+func (c *copier) flush(ctx context.Context, overwrite bool) error {
+	for i := range c.pending {
+		p := &c.pending[i]
+		if p.done {
+			continue
+		}
+		if err := c.makeDir(ctx, p.entry, p.target, overwrite && i > 0); err != nil {
+			return err
+		}
+		p.done = true
+	}
+	return nil
+}
+
+// makeDir makes the copy of a directory. A directory that is there already is
+// merged; below the first one it also takes the mode, owner and times of the
+// source.
+func (c *copier) makeDir(ctx context.Context, e layer.Entry, target string, overwrite bool) error {
+	out := c.entry(e, target)
+	have, err := c.t.Lookup(ctx, target)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.t.put(out, content{}).hides = true
+		return nil
+	case err != nil:
+		return err
+	case have.Type != layer.Directory && !c.op.ReplaceExisting:
+		return fmt.Errorf("/%s is not a directory, the directory %q cannot replace it", target, "/"+e.Name)
+	case have.Type != layer.Directory:
+		c.t.remove(target)
+		c.t.put(out, content{}).hides = true
+		return nil
+	case !overwrite:
+		have.ModTime = out.ModTime
+		out = have
+	}
+	c.t.put(out, content{})
+	return nil
+}
+
+// entry is what becomes of a source entry under its new name.
+func (c *copier) entry(e layer.Entry, target string) layer.Entry {
+	out := e
+	out.Name, out.Inode, out.Opaque = target, "", false
+	if target == "." {
+		out.Name = "."
+	}
+	c.own.apply(&out)
+	if c.at != nil {
+		out.ModTime = c.at.Unix()
+	}
+	if e.Type != layer.Symlink {
+		switch {
+		case c.modes != nil:
+			out.Mode = fromFileMode(c.modes.Apply(toFileMode(e)))
+		case c.op.Mode != -1:
+			out.Mode = uint32(c.op.Mode) & 0o7777
+		}
+	}
+	return out
+}
+
+// required tells what was asked for by name and is not in the source.
+func (c *copier) required(op *graph.Copy) error {
+	for _, name := range op.Required {
+		name, _ := clean(name)
+		if !c.copied[name] {
+			return fmt.Errorf("%q: not found", "/"+name)
+		}
+	}
+	return nil
+}
+
+func (t *Tree) parentExists(ctx context.Context, dest string) error {
+	name, _ := clean(dest)
+	dst, err := t.resolve(ctx, name)
+	if err != nil {
+		return err
+	}
+	if _, err := t.Lookup(ctx, path.Dir(dst)); err != nil {
+		return fmt.Errorf("destination %q: %w", dest, err)
+	}
+	return nil
+}
+
+func toFileMode(e layer.Entry) fs.FileMode {
+	m := fs.FileMode(e.Mode & 0o777)
+	for bit, to := range specialBits {
+		if e.Mode&bit != 0 {
+			m |= to
+		}
+	}
+	if e.Type == layer.Directory {
+		m |= fs.ModeDir
+	}
+	return m
+}
+
+func fromFileMode(m fs.FileMode) uint32 {
+	out := uint32(m.Perm())
+	for bit, from := range specialBits {
+		if m&from != 0 {
+			out |= bit
+		}
+	}
+	return out
+}
+
+var specialBits = map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky}

@@ -1,0 +1,190 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// Emit writes the changes to w: what is new, whiteouts for what is removed, and
+// the directories above a change as they are.
+func (t *Tree) Emit(ctx context.Context, w *layer.Writer) error {
+	_, visible := t.find(".")
+	return t.emit(ctx, t.root, ".", visible, func(e layer.Entry, c content) error {
+		if e.Type != layer.Regular {
+			return w.Add(e, nil)
+		}
+		r, err := c.open(ctx, e.Size)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		return w.Add(e, r)
+	})
+}
+
+type visit func(layer.Entry, content) error
+
+func (t *Tree) emit(ctx context.Context, n *node, name string, visible bool, do visit) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if n.removed {
+		if !visible || !t.inBase(ctx, name) {
+			return nil
+		}
+		return do(layer.Entry{Name: name, Type: layer.Whiteout}, content{})
+	}
+	if err := t.emitSelf(ctx, n, name, visible, do); err != nil {
+		return err
+	}
+	visible = visible && !n.hides
+	for _, base := range slices.Sorted(maps.Keys(n.children)) {
+		if err := t.emit(ctx, n.children[base], path.Join(name, base), visible, do); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// emitSelf writes a changed entry, or the unchanged directory above a change.
+func (t *Tree) emitSelf(ctx context.Context, n *node, name string, visible bool, do visit) error {
+	if name == "." {
+		return nil // the root comes with every image, and a copy never changes it
+	}
+	e := n.entry
+	if !n.set {
+		var err error
+		if e, err = t.base.Lookup(ctx, name); err != nil {
+			return err
+		}
+		return do(e, content{})
+	}
+	e.Name = name
+	if n.hides && e.Type == layer.Directory && visible {
+		have, err := t.base.Lookup(ctx, name)
+		e.Opaque = err == nil && have.Type == layer.Directory
+	}
+	if n.link != nil {
+		if n.link.first != "" {
+			e.Type, e.Linkname, e.Size = layer.Hardlink, n.link.first, 0
+			return do(e, content{})
+		}
+		n.link.first = name
+	}
+	return do(e, n.content)
+}
+
+func (t *Tree) inBase(ctx context.Context, name string) bool {
+	_, err := t.base.Lookup(ctx, name)
+	return err == nil
+}
+
+// Digester is a tree that knows the digests of its files, or finds them out
+// many at a time.
+type Digester interface {
+	Digests(ctx context.Context, entries []layer.Entry) ([]digest.Digest, error)
+}
+
+// Digest returns a digest of the changes as content: names, types, modes,
+// owners, links, attributes and bytes, but no times.
+func (t *Tree) Digest(ctx context.Context) (digest.Digest, error) {
+	var entries []layer.Entry
+	var contents []content
+	_, visible := t.find(".")
+	t.clearLinks(t.root)
+	err := t.emit(ctx, t.root, ".", visible, func(e layer.Entry, c content) error {
+		entries, contents = append(entries, e), append(contents, c)
+		return nil
+	})
+	t.clearLinks(t.root)
+	if err != nil {
+		return "", err
+	}
+	if err := digests(ctx, entries, contents); err != nil {
+		return "", err
+	}
+	h := cache.NewHasher("files")
+	for _, e := range entries {
+		h.Add(e.Name, describe(e))
+	}
+	k, _ := h.Sum()
+	return digest.NewDigestFromBytes(digest.SHA256, k[:]), nil
+}
+
+// clearLinks forgets which name of a file came first.
+func (t *Tree) clearLinks(n *node) {
+	if n.link != nil {
+		n.link.first = ""
+	}
+	for _, c := range n.children {
+		t.clearLinks(c)
+	}
+}
+
+// digests fills in the digests of the regular files, asking each tree once.
+func digests(ctx context.Context, entries []layer.Entry, contents []content) error {
+	asked := map[Digester][]int{}
+	for i, e := range entries {
+		if e.Type != layer.Regular || e.Digest != "" {
+			continue
+		}
+		if d, ok := contents[i].tree.(Digester); ok {
+			asked[d] = append(asked[d], i)
+			continue
+		}
+		d, err := hash(ctx, contents[i], e)
+		if err != nil {
+			return err
+		}
+		entries[i].Digest = d
+	}
+	for d, at := range asked {
+		from := make([]layer.Entry, len(at))
+		for i, n := range at {
+			from[i] = contents[n].from
+		}
+		sums, err := d.Digests(ctx, from)
+		if err != nil {
+			return err
+		}
+		for i, n := range at {
+			entries[n].Digest = sums[i]
+		}
+	}
+	return nil
+}
+
+func hash(ctx context.Context, c content, e layer.Entry) (digest.Digest, error) {
+	r, err := c.open(ctx, e.Size)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	d, err := digest.SHA256.FromReader(r)
+	if err != nil {
+		return "", fmt.Errorf("/%s: %w", e.Name, err)
+	}
+	return d, nil
+}
+
+// describe frames all of an entry that makes its content.
+func describe(e layer.Entry) string {
+	h := cache.NewHasher("entry")
+	h.Add("type", string(rune(e.Type)))
+	h.Add("mode", fmt.Sprintf("%o %d:%d %d,%d %d", e.Mode, e.UID, e.GID, e.Devmajor, e.Devminor, e.Size))
+	h.Add("link", e.Linkname)
+	h.Add("content", e.Digest.String())
+	for _, k := range slices.Sorted(maps.Keys(e.Xattrs)) {
+		h.Add("xattr "+k, e.Xattrs[k])
+	}
+	k, _ := h.Sum()
+	return k.String()
+}

@@ -1,0 +1,255 @@
+// Package plan works out what a file operation changes. A [Tree] is a read-only
+// tree with changes on top: copies, new files, removals. Nothing is mounted,
+// unpacked or written; only when the tree is emitted as a layer is the content
+// of the files read, straight from where it lies.
+//
+// The rules are those of BuildKit's file operations (solver/llbsolver/file and
+// fsutil/copy), which the Dockerfile reference describes under COPY and ADD.
+package plan
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// Tree is a file tree with changes. It is a [layer.Tree] itself, so one
+// operation can read what another one planned. It is not safe for concurrent
+// changes.
+type Tree struct {
+	base layer.Tree
+	root *node
+	o    Options
+
+	spools []*os.File
+}
+
+// Options are the circumstances of a plan.
+type Options struct {
+	// Now is the time of what has no other: directories that are made.
+	Now time.Time
+	// Spool makes a temporary file for archives that must be decompressed
+	// before their entries can be read in order; the plan closes it.
+	Spool func() (*os.File, error)
+	// KeepArchives leaves archives packed: enough to tell whether a source
+	// has changed.
+	KeepArchives bool
+}
+
+// New plans changes on top of base, which may be nil for an empty tree.
+func New(base layer.Tree, o Options) *Tree {
+	return &Tree{base: base, root: &node{}, o: o}
+}
+
+// node is a name that is changed, or lies above a change.
+type node struct {
+	children map[string]*node
+	set      bool // entry is new; otherwise the name is as the base has it
+	removed  bool
+	hides    bool // nothing of the base shows through below
+	entry    layer.Entry
+	content  content
+	link     *link
+}
+
+// link is shared by the names of one file.
+type link struct{ first string }
+
+// content says where the bytes of a regular file come from: an entry of a
+// tree, or bytes at hand.
+type content struct {
+	tree layer.Tree
+	from layer.Entry
+	data io.ReaderAt
+}
+
+func split(name string) []string {
+	if name == "." || name == "" {
+		return nil
+	}
+	return strings.Split(name, "/")
+}
+
+// find walks to name. It returns the node if there is one, and whether the
+// base shows through at name.
+func (t *Tree) find(name string) (n *node, visible bool) {
+	n, visible = t.root, t.base != nil
+	for _, part := range split(name) {
+		if n.hides || n.removed {
+			visible = false
+		}
+		if n = n.children[part]; n == nil {
+			return nil, visible
+		}
+	}
+	return n, visible
+}
+
+// node returns the node of name and makes it and those above it if needed.
+func (t *Tree) node(name string) *node {
+	n := t.root
+	for _, part := range split(name) {
+		if n.children == nil {
+			n.children = map[string]*node{}
+		}
+		next := n.children[part]
+		if next == nil {
+			next = &node{}
+			n.children[part] = next
+		}
+		n = next
+	}
+	return n
+}
+
+// Lookup implements layer.Tree.
+func (t *Tree) Lookup(ctx context.Context, name string) (layer.Entry, error) {
+	n, visible := t.find(name)
+	switch {
+	case n != nil && n.removed:
+	case n != nil && n.set:
+		return n.entry, nil
+	case visible:
+		return t.base.Lookup(ctx, name)
+	case name == ".":
+		return layer.Entry{Name: ".", Type: layer.Directory, Mode: 0o755}, nil
+	}
+	return layer.Entry{}, &fs.PathError{Op: "lookup", Path: "/" + name, Err: fs.ErrNotExist}
+}
+
+// ReadDir implements layer.Tree.
+func (t *Tree) ReadDir(ctx context.Context, name string) ([]layer.Entry, error) {
+	dir, err := t.Lookup(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if dir.Type != layer.Directory {
+		return nil, &fs.PathError{Op: "readdir", Path: "/" + name, Err: errors.New("not a directory")}
+	}
+	n, visible := t.find(name)
+	var out []layer.Entry
+	if visible && (n == nil || !n.hides) {
+		if out, err = t.base.ReadDir(ctx, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	if n == nil {
+		return out, nil
+	}
+	out = slices.DeleteFunc(slices.Clone(out), func(e layer.Entry) bool {
+		c := n.children[path.Base(e.Name)]
+		return c != nil && (c.set || c.removed)
+	})
+	for _, c := range n.children {
+		if c.set && !c.removed {
+			out = append(out, c.entry)
+		}
+	}
+	slices.SortFunc(out, func(a, b layer.Entry) int { return cmp.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// Open implements layer.Tree.
+func (t *Tree) Open(ctx context.Context, e layer.Entry) (io.ReadCloser, error) {
+	n, visible := t.find(e.Name)
+	if n != nil && n.set {
+		return n.content.open(ctx, e.Size)
+	}
+	if !visible {
+		return nil, &fs.PathError{Op: "open", Path: "/" + e.Name, Err: fs.ErrNotExist}
+	}
+	return t.base.Open(ctx, e)
+}
+
+func (c content) open(ctx context.Context, size int64) (io.ReadCloser, error) {
+	switch {
+	case c.data != nil:
+		return io.NopCloser(io.NewSectionReader(c.data, 0, size)), nil
+	case c.tree != nil:
+		return c.tree.Open(ctx, c.from)
+	default:
+		return io.NopCloser(bytes.NewReader(nil)), nil
+	}
+}
+
+// put sets what name is. A directory put over a directory keeps what is in it.
+func (t *Tree) put(e layer.Entry, c content) *node {
+	n := t.node(e.Name)
+	if n.set && n.entry.Type == layer.Directory && e.Type != layer.Directory {
+		n.children = nil
+	}
+	if e.Type != layer.Directory {
+		n.hides = true
+	}
+	n.set, n.removed, n.entry, n.content, n.link = true, false, e, c, nil
+	return n
+}
+
+// remove takes name away, with all that is in it.
+func (t *Tree) remove(name string) {
+	n := t.node(name)
+	*n = node{removed: true, hides: true}
+}
+
+// resolve returns where name leads when every symbolic link on the way is
+// followed inside the tree, the last one too. What does not exist stays as is.
+func (t *Tree) resolve(ctx context.Context, name string) (string, error) {
+	return layer.Resolve(ctx, t, name, true)
+}
+
+// mkdirAll makes the directory name and those above it that are missing.
+func (t *Tree) mkdirAll(ctx context.Context, name string, mode uint32, own *Owner, at *time.Time) error {
+	e, err := t.Lookup(ctx, name)
+	if err == nil {
+		if e.Type == layer.Symlink { // made on the way by a copy with links in it
+			to, err := t.resolve(ctx, name)
+			if err != nil {
+				return err
+			}
+			return t.mkdirAll(ctx, to, mode, own, at)
+		}
+		if e.Type != layer.Directory {
+			return fmt.Errorf("mkdir /%s: not a directory", name)
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := t.mkdirAll(ctx, path.Dir(name), mode, own, at); err != nil {
+		return err
+	}
+	d := layer.Entry{Name: name, Type: layer.Directory, Mode: mode & 0o7777, ModTime: t.time(at)}
+	own.apply(&d)
+	t.put(d, content{}).hides = true
+	return nil
+}
+
+func (t *Tree) time(at *time.Time) int64 {
+	if at != nil {
+		return at.Unix()
+	}
+	return t.o.Now.Unix()
+}
+
+// clean makes a path of a Dockerfile a name of the tree; dir tells that the
+// path can only mean a directory.
+func clean(p string) (name string, dir bool) {
+	dir = strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/.") || p == "." || p == ""
+	name = strings.TrimPrefix(path.Clean("/"+p), "/")
+	if name == "" {
+		name = "."
+	}
+	return name, dir
+}

@@ -1,0 +1,190 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/moby/patternmatcher"
+	"github.com/moby/patternmatcher/ignorefile"
+)
+
+// DefaultIgnoreName is the ignore file of a context whose Dockerfile has none
+// of its own.
+const DefaultIgnoreName = ".dockerignore"
+
+// ReadIgnore reads the ignore patterns of the build context dir: of
+// "<dockerfile>.dockerignore" beside the Dockerfile when there is one, else of
+// ".dockerignore" in dir. It returns the name of the file it read, empty if
+// there is none. An empty dockerfile is one that comes from elsewhere.
+// Neither file is followed out of its directory when it is a symbolic link.
+func ReadIgnore(dir, dockerfile string) (patterns []string, name string, err error) {
+	type place struct{ dir, base string }
+	places := []place{{dir, DefaultIgnoreName}}
+	if dockerfile != "" {
+		own := place{filepath.Dir(dockerfile), filepath.Base(dockerfile) + DefaultIgnoreName}
+		places = []place{own, places[0]}
+	}
+	for _, p := range places {
+		name := filepath.Join(p.dir, p.base)
+		data, err := readInside(p.dir, p.base)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, name, fmt.Errorf("read %s: %w", name, cause(err))
+		}
+		patterns, err := parseIgnore(data, name)
+		return patterns, name, err
+	}
+	return nil, "", nil
+}
+
+// readInside reads a regular file that lies in dir.
+func readInside(dir, base string) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(base, os.O_RDONLY|openNonblock, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	return io.ReadAll(f)
+}
+
+// parseIgnore goes line by line, so that a bad pattern can be found again.
+// Errors do not quote the line: a link may show a file that is no ignore file.
+func parseIgnore(data []byte, name string) ([]string, error) {
+	var patterns []string
+	number := 0
+	for line := range strings.SplitSeq(string(data), "\n") {
+		number++
+		if number > 1 {
+			line = "\n" + line // only the first line of a file may carry a byte order mark
+		}
+		got, err := ignorefile.ReadAll(strings.NewReader(line))
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", name, number, err)
+		}
+		for _, p := range got {
+			if err := checkPattern(p); err != nil {
+				return nil, fmt.Errorf("%s:%d: bad pattern: %w", name, number, err)
+			}
+			patterns = append(patterns, p)
+		}
+	}
+	return patterns, nil
+}
+
+// checkPattern compiles a pattern, which the matcher puts off until its first
+// use; a negation is first used when something is left out.
+func checkPattern(p string) error {
+	if strings.ContainsRune(p, 0) {
+		return errors.New("it holds a NUL byte") // the matcher would print about it
+	}
+	patterns := []string{p}
+	if p[0] == '!' {
+		patterns = []string{"**", p}
+	}
+	m, err := patternmatcher.New(patterns)
+	if err != nil {
+		return err
+	}
+	_, _, err = m.MatchesUsingParentResults("x", patternmatcher.MatchInfo{})
+	return err
+}
+
+// ignorer decides what ignore patterns leave.
+type ignorer struct {
+	mu        sync.Mutex // the matcher compiles its patterns as it goes
+	matcher   *patternmatcher.PatternMatcher
+	negations [][]string // the path elements of each
+}
+
+// verdict is the decision about one path; the one about its parent directory
+// is an input of it. The zero verdict is that of the root, which always stays.
+type verdict struct {
+	out  bool
+	info patternmatcher.MatchInfo
+}
+
+func newIgnorer(patterns []string) (*ignorer, error) {
+	for _, p := range patterns {
+		if strings.TrimSpace(p) == "" {
+			continue
+		}
+		if err := checkPattern(strings.TrimSpace(p)); err != nil {
+			return nil, fmt.Errorf("ignore pattern %q: %w", p, err)
+		}
+	}
+	m, err := patternmatcher.New(patterns)
+	if err != nil {
+		return nil, fmt.Errorf("ignore patterns: %w", err)
+	}
+	ig := &ignorer{matcher: m}
+	for _, p := range m.Patterns() {
+		if p.Exclusion() {
+			ig.negations = append(ig.negations, strings.Split(filepath.ToSlash(p.String()), "/"))
+		}
+	}
+	return ig, nil
+}
+
+// judge decides about name, whose parent directory got the verdict parent.
+func (ig *ignorer) judge(name string, parent verdict) verdict {
+	if len(ig.matcher.Patterns()) == 0 {
+		return verdict{}
+	}
+	ig.mu.Lock()
+	defer ig.mu.Unlock()
+	// Every pattern was compiled before: there is no error left to have.
+	out, info, _ := ig.matcher.MatchesUsingParentResults(name, parent.info)
+	return verdict{out: out, info: info}
+}
+
+// mayHold tells whether a negation could match something below the directory
+// name, which is itself left out. It may say yes in vain, never no: a pattern
+// that is no longer than name matches nothing below it, except with "**".
+func (ig *ignorer) mayHold(name string) bool {
+	if len(ig.negations) == 0 {
+		return false
+	}
+	elems := strings.Split(name, "/")
+	for _, n := range ig.negations {
+		if reachesBelow(n, elems) {
+			return true
+		}
+	}
+	return false
+}
+
+func reachesBelow(pattern, dir []string) bool {
+	for i, p := range pattern {
+		// A class may match the separator, so what follows it is anywhere.
+		if strings.Contains(p, "**") || strings.ContainsAny(p, `[]\`) {
+			return true
+		}
+		if i == len(dir) {
+			return true
+		}
+		if p != dir[i] && !strings.ContainsAny(p, "*?") {
+			return false
+		}
+	}
+	return false
+}

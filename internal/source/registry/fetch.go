@@ -1,0 +1,199 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Fetch returns the blob's bytes from offset on. A connection that is cut, or
+// silent for long, is made again from where it was; the reader ends with an
+// error if that does not help, or if the registry sends more than desc.Size
+// bytes. The digest is for the caller to check.
+func (p *Repository) Fetch(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	if err := desc.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("blob %q: %w", clean(desc.Digest.String()), err)
+	}
+	if offset < 0 || offset > desc.Size {
+		return nil, fmt.Errorf("blob %s: offset %d of %d bytes", desc.Digest, offset, desc.Size)
+	}
+	r := &download{ctx: ctx, repo: p, desc: desc, offset: offset}
+	if offset > 0 && offset == desc.Size {
+		r.err = io.EOF
+		return r, nil
+	}
+	if err := r.open(); err != nil {
+		return nil, fmt.Errorf("blob %s: %w", desc.Digest, err)
+	}
+	return r, nil
+}
+
+// download reads one blob over as many connections as it takes.
+type download struct {
+	ctx    context.Context
+	repo   *Repository
+	desc   ocispec.Descriptor
+	offset int64 // of the next byte the caller gets
+	skip   int64 // bytes that a server without ranges sends again
+	host   string
+
+	body   io.ReadCloser
+	cancel context.CancelFunc // ends the connection of body
+	tries  int                // since the last byte
+	err    error              // how it ended
+}
+
+// Read implements io.Reader.
+func (d *download) Read(p []byte) (int, error) {
+	if d.err != nil || len(p) == 0 {
+		return 0, d.err
+	}
+	n, err := d.read(p)
+	if err != nil {
+		d.err = err
+		if err != io.EOF {
+			d.err = fmt.Errorf("blob %s: %w", d.desc.Digest, err)
+		}
+		d.drop()
+	}
+	return n, d.err
+}
+
+func (d *download) read(p []byte) (int, error) {
+	for {
+		if d.body == nil {
+			if err := d.open(); err != nil {
+				return 0, err
+			}
+		}
+		n, err := d.readBody(p)
+		if d.offset += int64(n); d.offset > d.desc.Size {
+			return 0, &Error{Host: d.host, Err: fmt.Errorf("more than the %d bytes announced", d.desc.Size)}
+		}
+		if n > 0 {
+			d.tries = 0
+		}
+		if err == nil {
+			if n > 0 {
+				return n, nil
+			}
+			continue
+		}
+		if d.offset == d.desc.Size { // complete; how the connection ended matters no more
+			return n, io.EOF
+		}
+		if perr := d.cut(err); perr != nil {
+			return n, perr
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// readBody reads from the connection, at most one byte past the announced size,
+// and ends a connection that stays silent.
+func (d *download) readBody(p []byte) (int, error) {
+	stall := d.repo.registries.stall
+	if stall == 0 {
+		stall = defaultStall
+	}
+	defer time.AfterFunc(stall, d.cancel).Stop()
+	for d.skip > 0 {
+		n, err := io.CopyN(io.Discard, d.body, min(d.skip, 1<<20))
+		if d.skip -= n; err != nil {
+			return 0, err
+		}
+	}
+	if room := d.desc.Size - d.offset + 1; int64(len(p)) > room {
+		p = p[:room]
+	}
+	return d.body.Read(p)
+}
+
+// cut prepares for another connection after one broke.
+func (d *download) cut(cause error) error {
+	d.drop()
+	if err := d.ctx.Err(); err != nil {
+		return err
+	}
+	if errors.Is(cause, io.EOF) {
+		cause = io.ErrUnexpectedEOF
+	}
+	if d.tries++; d.tries > maxTries {
+		return &Error{Host: d.host, Err: fmt.Errorf("connection cut %d times at byte %d of %d: %w",
+			d.tries, d.offset, d.desc.Size, cause)}
+	}
+	return d.repo.registries.pause(d.ctx, d.tries-1, 0)
+}
+
+// open connects at the present offset.
+func (d *download) open() error {
+	return d.repo.each(d.ctx, func(c *conn) error {
+		ctx, cancel := context.WithCancel(d.ctx)
+		resp, err := c.send(ctx, request{
+			method: http.MethodGet, url: c.url("blobs/"+d.desc.Digest.String(), nil), header: rangeFrom(d.offset),
+		}, http.StatusOK, http.StatusPartialContent)
+		if err != nil {
+			cancel()
+			return err
+		}
+		if err := d.check(resp); err != nil {
+			resp.Body.Close()
+			cancel()
+			return c.explain(err)
+		}
+		d.body, d.cancel, d.host = resp.Body, cancel, c.endpoint.host
+		return nil
+	})
+}
+
+func rangeFrom(offset int64) http.Header {
+	// Identity: otherwise net/http asks for gzip and undoes it, and what
+	// arrives is not what was named.
+	h := http.Header{"Accept-Encoding": {"identity"}}
+	if offset > 0 {
+		h.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
+	return h
+}
+
+// check compares an answer's own account of itself with what was asked for.
+func (d *download) check(resp *http.Response) error {
+	if enc := resp.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
+		return fmt.Errorf("blob comes with content encoding %q", clean(enc))
+	}
+	start := int64(0)
+	if resp.StatusCode == http.StatusPartialContent {
+		if _, err := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-", &start); err != nil || start != d.offset {
+			return fmt.Errorf("asked for bytes from %d, got range %q", d.offset, clean(resp.Header.Get("Content-Range")))
+		}
+	}
+	if resp.ContentLength >= 0 && start+resp.ContentLength != d.desc.Size {
+		return fmt.Errorf("blob has %d bytes, the manifest says %d", start+resp.ContentLength, d.desc.Size)
+	}
+	d.skip = d.offset - start
+	return nil
+}
+
+func (d *download) drop() {
+	if d.body != nil {
+		d.cancel()
+		d.body.Close()
+		d.body = nil
+	}
+}
+
+// Close implements io.Closer.
+func (d *download) Close() error {
+	d.drop()
+	if d.err == nil {
+		d.err = errors.New("download is closed")
+	}
+	return nil
+}
