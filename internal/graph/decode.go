@@ -2,6 +2,7 @@ package graph
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -74,7 +75,7 @@ func (d *decoder) step(id digest.Digest) (*Step, error) {
 	for _, in := range op.GetInputs() {
 		input, err := d.input(in)
 		if err != nil {
-			return nil, err
+			return nil, placed(s.Source, err)
 		}
 		s.Inputs = append(s.Inputs, input)
 	}
@@ -88,6 +89,15 @@ func (d *decoder) step(id digest.Digest) (*Step, error) {
 	d.steps[id] = s
 	d.graph.Steps = append(d.graph.Steps, s)
 	return s, nil
+}
+
+// placed gives an error about an input without a place that of its user.
+func placed(at Span, err error) error {
+	var le *LineError
+	if errors.As(err, &le) && len(le.Span.Lines) == 0 {
+		le.Span = at
+	}
+	return err
 }
 
 func (d *decoder) describe(id digest.Digest) *Step {

@@ -1,0 +1,34 @@
+# Targets are thin: what takes more than a few lines is in scripts/.
+
+OCIBUILD := bin/ocibuild
+
+.PHONY: build demo bases test bench lint clean FORCE
+
+build: $(OCIBUILD)
+
+$(OCIBUILD): FORCE # go knows what has changed
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $@ ./cmd/ocibuild
+
+demo: build # build, run and ask examples/simple-fastapi
+	scripts/demo.sh $(OCIBUILD)
+
+bases: build # busybox, debian and python images from Debian's packages
+	OCIBUILD=$(abspath $(OCIBUILD)) examples/bases/make.sh
+
+test: build lint
+	scripts/test.sh $(OCIBUILD)
+
+bench: build
+	cd bench && go run . -ocibuild $(abspath $(OCIBUILD))
+
+lint: bin/golangci-lint
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted"; exit 1; fi
+	go vet ./...
+	bin/golangci-lint run ./...
+
+bin/golangci-lint: tools/go.mod tools/go.sum
+	cd tools && CGO_ENABLED=0 go build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+clean:
+	rm -rf bin

@@ -1,0 +1,30 @@
+package lab
+
+import "context"
+
+// Ocibuild is the binary under test with a store of its own.
+type Ocibuild struct {
+	lab           *Lab
+	binary, store string
+}
+
+// NewStore makes an empty store; the one that had this name is gone.
+func (l *Lab) NewStore(ctx context.Context, name string) (*Ocibuild, error) {
+	binary, err := l.Ocibuild(ctx)
+	if err != nil {
+		return nil, err
+	}
+	store, err := l.Dir("store-" + name)
+	return &Ocibuild{lab: l, binary: binary, store: store}, err
+}
+
+// Build builds the context into image. Push sends it to the registry;
+// without, it stays in the store.
+func (o *Ocibuild) Build(ctx context.Context, dir, image string, push bool) (Usage, error) {
+	args := []string{"build", "--store", o.store, "--insecure-registry", o.lab.Host(), "--progress", "plain", "-t", image}
+	if push {
+		args = append(args, "--push")
+	}
+	cmd := Command(ctx, o.binary, append(args, dir)...)
+	return o.lab.metered(func() (Usage, error) { return Measure(cmd) })
+}

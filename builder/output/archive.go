@@ -1,0 +1,174 @@
+package output
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// Archive writes an image as a tar file in the shape of an OCI image layout.
+// The same image always gives the same bytes.
+type Archive struct {
+	Path   string    // of the file; it is replaced when the archive is complete
+	Writer io.Writer // takes the archive when Path is empty
+	Names  []string  // references; none means the image's own name
+	// Docker adds the manifest.json that every version of docker load reads.
+	Docker bool
+}
+
+// Layer implements Sink: an archive is written in one go.
+func (o *Archive) Layer(context.Context, *layer.Layer) error { return nil }
+
+// Image implements Sink.
+func (o *Archive) Image(ctx context.Context, img *Image) error {
+	names, err := tagged(o.Names, img)
+	if err != nil {
+		return err
+	}
+	files, err := o.files(ctx, img, names)
+	if err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	write := func(w io.Writer) error { return writeTar(ctx, w, files) }
+	switch {
+	case o.Path != "":
+		err = o.toFile(write)
+	case o.Writer != nil:
+		err = write(o.Writer)
+	default:
+		err = errors.New("neither a path nor a writer is set")
+	}
+	if err != nil {
+		return fmt.Errorf("archive %s: %w", o.Path, err)
+	}
+	return nil
+}
+
+// toFile writes the file whole or not at all, unless Path is a pipe or a
+// device, which must not be replaced by a file.
+func (o *Archive) toFile(write func(io.Writer) error) error {
+	fi, err := os.Stat(o.Path)
+	if err != nil || fi.Mode().IsRegular() {
+		return replaceFile(o.Path, write)
+	}
+	f, err := os.OpenFile(o.Path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// member is one file of the archive; a name that ends in "/" is a directory.
+type member struct {
+	name string
+	blob
+}
+
+func (o *Archive) files(ctx context.Context, img *Image, names []reference.NamedTagged) ([]member, error) {
+	blobs, err := blobsOf(ctx, img)
+	if err != nil {
+		return nil, err
+	}
+	index := newIndex()
+	index.Manifests = indexEntries(img, names)
+	indexJSON, err := json.Marshal(index)
+	if err != nil {
+		return nil, err
+	}
+	files := []member{
+		{name: ocispec.ImageBlobsDir + "/"}, {name: ocispec.ImageBlobsDir + "/sha256/"},
+		inMemory(ocispec.ImageIndexFile, indexJSON), inMemory(ocispec.ImageLayoutFile, []byte(layoutMarker)),
+	}
+	for _, b := range blobs {
+		files = append(files, member{name: blobName(b.digest.Encoded()), blob: b})
+	}
+	if o.Docker {
+		m, err := dockerManifest(img, names)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, inMemory("manifest.json", m))
+	}
+	slices.SortFunc(files, func(a, b member) int { return strings.Compare(a.name, b.name) })
+	return files, nil
+}
+
+func inMemory(name string, data []byte) member {
+	return member{name: name, blob: blob{data: data, size: int64(len(data))}}
+}
+
+func blobName(encoded string) string { return ocispec.ImageBlobsDir + "/sha256/" + encoded }
+
+// dockerManifest is what docker save writes beside the layout.
+func dockerManifest(img *Image, names []reference.NamedTagged) ([]byte, error) {
+	m, err := manifestOf(img)
+	if err != nil {
+		return nil, err
+	}
+	type entry struct{ Config, RepoTags, Layers any }
+	tags, layers := []string{}, []string{}
+	for _, n := range names {
+		tags = append(tags, reference.FamiliarString(n))
+	}
+	for _, l := range m.Layers {
+		layers = append(layers, blobName(l.Digest.Encoded()))
+	}
+	return json.Marshal([]entry{{Config: blobName(m.Config.Digest.Encoded()), RepoTags: tags, Layers: layers}})
+}
+
+func writeTar(ctx context.Context, w io.Writer, files []member) error {
+	buffered := bufio.NewWriterSize(w, 1<<20)
+	tw := tar.NewWriter(buffered)
+	for _, f := range files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := writeMember(tw, f); err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+	}
+	if err := tw.Close(); err != nil {
+		return err
+	}
+	return buffered.Flush()
+}
+
+func writeMember(tw *tar.Writer, f member) error {
+	h := &tar.Header{Name: f.name, Typeflag: tar.TypeReg, Mode: 0o644, Size: f.size, ModTime: time.Unix(0, 0)}
+	if strings.HasSuffix(f.name, "/") {
+		h.Typeflag, h.Mode = tar.TypeDir, 0o755
+		return tw.WriteHeader(h)
+	}
+	if err := tw.WriteHeader(h); err != nil {
+		return err
+	}
+	var r io.Reader = bytes.NewReader(f.data)
+	if f.path != "" {
+		file, err := f.open()
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		r = file
+	}
+	_, err := io.Copy(tw, r)
+	return err
+}

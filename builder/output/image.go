@@ -1,0 +1,133 @@
+package output
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/source"
+)
+
+const layoutMarker = `{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`
+
+// blob is one blob of an image, in memory or in a file.
+type blob struct {
+	digest digest.Digest
+	size   int64
+	data   []byte
+	path   string
+}
+
+func (b blob) open() (io.ReadCloser, error) {
+	if b.path == "" {
+		return io.NopCloser(bytes.NewReader(b.data)), nil
+	}
+	return os.Open(b.path)
+}
+
+// blobsOf brings all blobs of an image here and returns each once, by digest.
+func blobsOf(ctx context.Context, img *Image) ([]blob, error) {
+	m, err := manifestOf(img)
+	if err != nil {
+		return nil, err
+	}
+	all := []blob{
+		{digest: img.Descriptor.Digest, size: int64(len(img.Manifest)), data: img.Manifest},
+		{digest: m.Config.Digest, size: int64(len(img.Config)), data: img.Config},
+	}
+	for n, l := range img.Layers {
+		b, err := l.Blob(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if b.Descriptor.Digest != m.Layers[n].Digest {
+			return nil, fmt.Errorf("layer %d is %s, the manifest says %s", n+1, b.Descriptor.Digest, m.Layers[n].Digest)
+		}
+		all = append(all, blob{digest: b.Descriptor.Digest, size: b.Descriptor.Size, path: b.Path})
+	}
+	slices.SortFunc(all, func(a, b blob) int { return cmp.Compare(a.digest, b.digest) })
+	return slices.CompactFunc(all, func(a, b blob) bool { return a.digest == b.digest }), nil
+}
+
+// manifestOf reads an image's manifest and checks that the rest belongs to it.
+func manifestOf(img *Image) (*ocispec.Manifest, error) {
+	var m ocispec.Manifest
+	if err := json.Unmarshal(img.Manifest, &m); err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	if got := digest.FromBytes(img.Manifest); got != img.Descriptor.Digest {
+		return nil, fmt.Errorf("manifest has the digest %s, its descriptor says %s", got, img.Descriptor.Digest)
+	}
+	if got := digest.FromBytes(img.Config); got != m.Config.Digest {
+		return nil, fmt.Errorf("config has the digest %s, the manifest says %s", got, m.Config.Digest)
+	}
+	if len(m.Layers) != len(img.Layers) {
+		return nil, fmt.Errorf("image has %d layers, its manifest %d", len(img.Layers), len(m.Layers))
+	}
+	return &m, nil
+}
+
+// tagged completes the names, or takes the image's own if there are none.
+func tagged(names []string, img *Image) ([]reference.NamedTagged, error) {
+	if len(names) == 0 {
+		names = img.Names
+	}
+	var out []reference.NamedTagged
+	for _, name := range names {
+		t, err := parseTag(name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+func parseTag(name string) (reference.NamedTagged, error) {
+	named, err := source.ParseName(name)
+	if err != nil {
+		return nil, err
+	}
+	t, ok := named.(reference.NamedTagged)
+	if _, digested := named.(reference.Digested); digested || !ok {
+		return nil, fmt.Errorf("image %q: an image is stored under a tag, not under a digest", name)
+	}
+	return t, nil
+}
+
+// indexEntries returns the image's entries for an index.json, one for a name.
+func indexEntries(img *Image, names []reference.NamedTagged) []ocispec.Descriptor {
+	plain := img.Descriptor
+	plain.Annotations = nil
+	if len(names) == 0 {
+		return []ocispec.Descriptor{plain}
+	}
+	var out []ocispec.Descriptor
+	for _, n := range names {
+		d := plain
+		d.Annotations = map[string]string{
+			ocispec.AnnotationRefName: n.Tag(),
+			cache.AnnotationName:      n.String(),
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func newIndex() *ocispec.Index {
+	return &ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: []ocispec.Descriptor{},
+	}
+}

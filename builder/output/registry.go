@@ -1,0 +1,200 @@
+package output
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/internal/source/registry"
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// pushJobs is how many blobs are sent at once.
+const pushJobs = 4
+
+// Registry pushes images. A layer is sent as soon as its blob is ready, while
+// other steps of the build still run; the manifest comes last, so that a tag
+// never names an image that is not all there.
+type Registry struct {
+	targets []*target
+	slots   chan struct{}
+
+	mu     sync.Mutex
+	pushes map[pushID]*push
+	ends   []context.CancelFunc
+	closed bool
+}
+
+// target is a repository and the tags the image gets there.
+type target struct {
+	repo *registry.Repository
+	tags []string
+}
+
+type pushID struct {
+	repo   string
+	diffID digest.Digest
+}
+
+type push struct {
+	done chan struct{}
+	err  error
+}
+
+// NewRegistry returns the output that pushes to all these names. Close it when
+// it is no longer needed, above all if Image was not reached.
+func NewRegistry(r *source.Registries, names ...string) (*Registry, error) {
+	o := &Registry{slots: make(chan struct{}, pushJobs), pushes: map[pushID]*push{}}
+	byRepo := map[string]*target{}
+	for _, name := range names {
+		named, err := parseTag(name)
+		if err != nil {
+			return nil, err
+		}
+		t := byRepo[named.Name()]
+		if t == nil {
+			repo, err := r.Repository(named.Name())
+			if err != nil {
+				return nil, err
+			}
+			t = &target{repo: repo}
+			byRepo[named.Name()] = t
+			o.targets = append(o.targets, t)
+		}
+		t.tags = append(t.tags, named.Tag())
+	}
+	if len(o.targets) == 0 {
+		return nil, errors.New("push: no image name to push to")
+	}
+	return o, nil
+}
+
+// Layer implements Sink: it begins to push the layer. ctx must live as long as
+// the build.
+func (o *Registry) Layer(ctx context.Context, l *layer.Layer) error {
+	for _, t := range o.targets {
+		o.begin(ctx, t, l)
+	}
+	return nil
+}
+
+// Image implements Sink.
+func (o *Registry) Image(ctx context.Context, img *Image) error {
+	m, err := manifestOf(img)
+	if err != nil {
+		return err
+	}
+	for _, l := range img.Layers {
+		if err := o.Layer(ctx, l); err != nil {
+			return err
+		}
+	}
+	for _, t := range o.targets {
+		if err := o.finish(ctx, t, img, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends the pushes that still run and waits for them.
+func (o *Registry) Close() error {
+	o.mu.Lock()
+	o.closed = true
+	running := o.pushes
+	for _, end := range o.ends {
+		end()
+	}
+	o.mu.Unlock()
+	for _, p := range running {
+		<-p.done
+	}
+	return nil
+}
+
+// begin starts the push of a layer to a target, unless it was before.
+func (o *Registry) begin(ctx context.Context, t *target, l *layer.Layer) *push {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	id := pushID{t.repo.Name(), l.DiffID}
+	if p := o.pushes[id]; p != nil {
+		return p
+	}
+	p := &push{done: make(chan struct{})}
+	o.pushes[id] = p
+	ctx, end := context.WithCancel(ctx)
+	o.ends = append(o.ends, end)
+	if o.closed {
+		end()
+	}
+	go func() {
+		defer close(p.done)
+		defer end()
+		p.err = o.pushLayer(ctx, t, l)
+	}()
+	return p
+}
+
+func (o *Registry) pushLayer(ctx context.Context, t *target, l *layer.Layer) error {
+	desc, err := l.Descriptor(ctx) // before a slot is taken: it may wait for a compression
+	if err != nil {
+		return err
+	}
+	origin := ""
+	if f, ok := l.Faces().(interface{ Origin() string }); ok {
+		origin = f.Origin()
+	}
+	return o.pushBlob(ctx, t, desc, origin, func(ctx context.Context) (io.ReadCloser, error) {
+		b, err := l.Blob(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return os.Open(b.Path)
+	})
+}
+
+type opener = func(context.Context) (io.ReadCloser, error)
+
+func (o *Registry) pushBlob(ctx context.Context, t *target, desc ocispec.Descriptor, origin string, open opener) error {
+	select {
+	case o.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-o.slots }()
+	return t.repo.PushBlob(ctx, desc, origin, open)
+}
+
+// finish pushes what only the whole image has.
+func (o *Registry) finish(ctx context.Context, t *target, img *Image, m *ocispec.Manifest) error {
+	err := o.pushBlob(ctx, t, m.Config, "", func(context.Context) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(img.Config)), nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, l := range img.Layers {
+		p := o.begin(ctx, t, l)
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if p.err != nil {
+			return p.err
+		}
+	}
+	for _, tag := range t.tags {
+		if err := t.repo.PutManifest(ctx, tag, img.Descriptor.MediaType, img.Manifest); err != nil {
+			return err
+		}
+	}
+	return nil
+}

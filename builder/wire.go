@@ -1,0 +1,296 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/faces"
+	"github.com/ocibuild/ocibuild/internal/frontend"
+	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/internal/solve"
+	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/internal/worker"
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// build is one call of Build: the parts and what they share.
+type build struct {
+	o      Options
+	parent context.Context // the caller's, only to tell an interruption
+	ctx    context.Context
+	stop   context.CancelFunc
+	names  []string
+	dir    *cache.Dir
+	faces  *faces.Store
+	images *source.Images
+
+	mu       sync.Mutex
+	resolved map[string]*source.Image
+	locals   map[string]*source.Local
+	index    *source.StatIndex
+	worker   *worker.Client
+}
+
+func newBuild(ctx context.Context, o Options) (*build, error) {
+	b := &build{o: o, parent: ctx, resolved: map[string]*source.Image{}, locals: map[string]*source.Local{}}
+	var err error
+	if b.names, err = o.names(); err != nil {
+		return nil, err
+	}
+	if b.o.Store == "" {
+		if b.o.Store, err = cache.DefaultDir(); err != nil {
+			return nil, err
+		}
+	}
+	if b.dir, err = cache.OpenDir(b.o.Store); err != nil {
+		return nil, err
+	}
+	if b.o.Registries == nil {
+		b.o.Registries = &Registries{}
+	}
+	if b.o.Now.IsZero() {
+		b.o.Now = time.Now()
+	}
+	b.ctx, b.stop = context.WithCancel(ctx)
+	b.faces = &faces.Store{Dir: b.dir, Compression: o.Compression}
+	b.images = &source.Images{Store: b.faces, Registries: b.o.Registries}
+	return b, nil
+}
+
+// close ends what the build started and keeps what it learned.
+func (b *build) close() error {
+	b.stop()
+	var errs []error
+	if b.worker != nil {
+		errs = append(errs, b.worker.Close())
+	}
+	for _, l := range b.locals {
+		errs = append(errs, l.Close())
+	}
+	if b.index != nil && b.parent.Err() == nil {
+		errs = append(errs, b.index.Save())
+	}
+	return errors.Join(errs...)
+}
+
+func (b *build) convert() (*frontend.Result, error) {
+	fo := frontend.Options{
+		Files: b.file, Filename: b.dockerfileName(), Target: b.o.Target, Args: b.o.Args, Labels: b.o.Labels,
+		Platform: b.o.platform(), Images: b, Warn: b.warn,
+	}
+	if b.o.NoCache {
+		fo.NoCache = []string{}
+	}
+	if b.o.Network != "default" {
+		fo.Network = b.o.Network
+	}
+	if err := b.checkFiles(); err != nil {
+		return nil, err
+	}
+	return frontend.Convert(b.ctx, fo)
+}
+
+func (b *build) dockerfileName() string {
+	if b.o.Dockerfile == "" {
+		return ""
+	}
+	return filepath.Base(b.o.Dockerfile)
+}
+
+func (b *build) dockerfileDir() string {
+	if b.o.Dockerfile == "" {
+		return b.o.Context
+	}
+	return filepath.Dir(b.o.Dockerfile)
+}
+
+// checkFiles finds out early, and in plain words, that there is nothing to read.
+func (b *build) checkFiles() error {
+	fi, err := os.Stat(b.o.Context)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &OptionError{"context", fmt.Sprintf("there is no directory %s", b.o.Context)}
+	case err != nil:
+		return &OptionError{"context", err.Error()}
+	case !fi.IsDir():
+		return &OptionError{"context", fmt.Sprintf("%s is not a directory", b.o.Context)}
+	}
+	if b.o.DockerfileData != nil {
+		return nil
+	}
+	names := []string{b.dockerfileName()}
+	if names[0] == "" {
+		names = []string{"Dockerfile", "dockerfile"}
+	}
+	for _, n := range names {
+		if _, err = b.file(frontend.LocalDockerfile, n); err == nil {
+			return nil
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no file %s; name it with -f", filepath.Join(b.dockerfileDir(), names[0]))
+	}
+	return err
+}
+
+// file reads a Dockerfile or an ignore file. A link that leads out of its
+// directory is an error.
+func (b *build) file(local, name string) ([]byte, error) {
+	dir := b.o.Context
+	if local == frontend.LocalDockerfile {
+		if b.o.DockerfileData != nil {
+			if name == "Dockerfile" {
+				return b.o.DockerfileData, nil
+			}
+			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+		}
+		dir = b.dockerfileDir()
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.ReadFile(filepath.FromSlash(strings.TrimPrefix(path.Clean("/"+name), "/")))
+}
+
+// ResolveImage implements frontend.ImageResolver.
+func (b *build) ResolveImage(ctx context.Context, ref string, p ocispec.Platform) (digest.Digest, []byte, error) {
+	img, err := b.resolve(ctx, ref, p)
+	if err != nil {
+		return "", nil, err
+	}
+	return img.Digest, img.Config, nil
+}
+
+// resolve resolves an image for a platform, once in a build: the frontend asks
+// for the name, the solver for the name with the digest that it got.
+func (b *build) resolve(ctx context.Context, ref string, p ocispec.Platform) (*source.Image, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	on := " for " + platforms.FormatAll(platforms.Normalize(p))
+	if img := b.resolved[ref+on]; img != nil {
+		return img, nil
+	}
+	mode := source.PreferLocal
+	if b.o.Pull {
+		mode = source.Pull
+	}
+	img, err := b.images.Resolve(ctx, ref, p, mode)
+	if err != nil {
+		return nil, err
+	}
+	b.resolved[ref+on] = img
+	b.resolved[ref+"@"+img.Digest.String()+on] = img
+	return img, nil
+}
+
+func (b *build) warn(w frontend.Warning) {
+	if b.o.Progress == nil {
+		return
+	}
+	msg := fmt.Sprintf("%s: %s", w.Rule, w.Message)
+	if w.Line > 0 {
+		msg += fmt.Sprintf(" (line %d)", w.Line)
+	}
+	b.o.Progress(Event{Time: time.Now(), Kind: "warn", Data: []byte(msg)})
+}
+
+func (b *build) solver() *solve.Solver {
+	s := &solve.Solver{
+		Faces: b.faces, Image: b.resolve, Layer: b.layer, Local: b.local, Worker: b.startWorker, Secret: b.secret,
+		Network: networkFiles(), Progress: b.o.Progress, Jobs: int64(b.o.Jobs), Now: b.o.Now,
+	}
+	for _, v := range b.o.Volumes {
+		s.HostMounts = append(s.HostMounts, worker.Mount{Type: "host", Source: v.Source, Target: v.Target, ReadOnly: true})
+	}
+	return s
+}
+
+// layer finds a layer of a record. One whose blob is neither here nor to be
+// had from a registry is an error, and the record a miss.
+func (b *build) layer(l cache.Layer) (*layer.Layer, error) {
+	if b.faces.Has(l) {
+		return b.faces.Local(l), nil
+	}
+	if l.Origin == "" {
+		return nil, fmt.Errorf("layer %s: its blob is gone", l.Digest)
+	}
+	return b.images.Layer(l)
+}
+
+// local opens the build context with the patterns that a step of the graph
+// carries; all steps mostly carry the same.
+func (b *build) local(op *graph.Local) (*source.Local, error) {
+	if op.Name != frontend.LocalContext {
+		return nil, fmt.Errorf("there is no build context %q", op.Name)
+	}
+	if len(op.Include) > 0 {
+		return nil, fmt.Errorf("include patterns of a local source are not supported yet")
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	id := strings.Join(op.Exclude, "\n")
+	if l := b.locals[id]; l != nil {
+		return l, nil
+	}
+	if b.index == nil {
+		file, err := source.StatIndexFile(b.dir.Path(), b.o.Context)
+		if err != nil {
+			return nil, err
+		}
+		b.index = source.OpenStatIndex(file)
+	}
+	l, err := source.OpenLocal(b.o.Context, op.Exclude, b.index)
+	if err != nil {
+		return nil, err
+	}
+	b.locals[id] = l
+	return l, nil
+}
+
+func (b *build) startWorker(context.Context) (*worker.Client, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.worker != nil {
+		return b.worker, nil
+	}
+	// The worker outlives the step that asked for it first.
+	c, err := worker.Start(b.ctx, worker.Options{Store: b.dir.Path()})
+	if err != nil {
+		return nil, err
+	}
+	b.worker = c
+	return c, nil
+}
+
+func (b *build) secret(id string) ([]byte, bool, error) {
+	for _, s := range b.o.Secrets {
+		if s.ID == id {
+			v, err := s.Value()
+			return v, err == nil, err
+		}
+	}
+	return nil, false, nil
+}
+
+// networkFiles is what commands find in /etc: the resolver of this machine,
+// and a hosts file that is the same on every machine.
+func networkFiles() solve.Files {
+	f := solve.Files{Hosts: []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")}
+	f.ResolvConf, _ = os.ReadFile("/etc/resolv.conf") // none, then the image's own counts
+	return f
+}

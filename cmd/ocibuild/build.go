@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ocibuild/ocibuild/builder"
+	"github.com/ocibuild/ocibuild/internal/progress"
+)
+
+// buildFlags are the flags of a build as they were written.
+type buildFlags struct {
+	file, target, network, platform string
+	args, labels, secrets, volumes  []string
+	tags, outputs                   []string
+	progress, iidFile, metadataFile string
+	noCache, pull, push, quiet      bool
+	jobs                            int
+	registry                        registryFlags
+}
+
+func (c *cli) buildCommand() *cobra.Command {
+	f := &buildFlags{}
+	cmd := &cobra.Command{
+		Use: "build [flags] CONTEXT", Short: "Build an image of a Dockerfile", DisableFlagsInUseLine: true,
+		Long: `Build an image of a Dockerfile.
+
+Exit codes: 0 built, 1 the build failed, 2 wrong usage, 130 interrupted.`,
+		Example: `  ocibuild -t app .
+  ocibuild -f deploy/Dockerfile --target test --build-arg VERSION=1.2 .
+  ocibuild -t app -o type=oci,dest=app.tar .
+  ocibuild -t registry.example.com/me/app --push .`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := contextOf(cmd, args)
+			if err != nil {
+				return err
+			}
+			return c.do(func(ctx context.Context, _ []string) error { return c.build(ctx, f, dir) })(cmd, args)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (f *buildFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVarP(&f.file, "file", "f", "", "the Dockerfile, if not CONTEXT/Dockerfile; - reads standard `input`")
+	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the image; may be given several times")
+	fs.StringArrayVar(&f.args, "build-arg", nil, "`KEY=VALUE` for ARG; KEY alone takes the environment's value")
+	fs.StringArrayVar(&f.labels, "label", nil, "`KEY=VALUE` to add to the image")
+	fs.StringVar(&f.target, "target", "", "`stage` to build instead of the last")
+	fs.BoolVar(&f.noCache, "no-cache", false, "do every step anew")
+	fs.BoolVar(&f.pull, "pull", false, "ask the registry for base images that the store has")
+	fs.StringArrayVarP(&f.outputs, "output", "o", nil,
+		"`type=TYPE,dest=PATH`: where the image goes instead of the store:\noci (archive; tar=false: folder), docker (archive), registry, image (the store)")
+	fs.BoolVar(&f.push, "push", false, "push to the registry of each -t: -o type=registry")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "`id=ID,src=FILE` or id=ID,env=VARIABLE, for RUN --mount=type=secret")
+	fs.StringVar(&f.network, "network", "default", "network of RUN: `host`, none or default (host)")
+	fs.StringVar(&f.platform, "platform", "", "`platform` of the image, such as linux/arm64")
+	fs.StringArrayVarP(&f.volumes, "volume", "v", nil, "`HOST:PATH[:ro]`: show a file or folder of the host to every RUN;\nit is in no layer and no cache key")
+	fs.StringVar(&f.progress, "progress", "auto", "how to show progress: auto, tty, plain, rawjson or `quiet`")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print only the image's digest, on standard output: --progress quiet")
+	fs.StringVar(&f.iidFile, "iidfile", "", "write the image's digest to this `file`")
+	fs.StringVar(&f.metadataFile, "metadata-file", "", "write what was built, as JSON, to this `file`")
+	fs.IntVar(&f.jobs, "jobs", 0, "how many steps work at a time (default 4)")
+	f.registry.add(fs)
+}
+
+// contextOf returns the directory to build. Without the word build, what is no
+// directory may as well be a command that was mistyped.
+func contextOf(cmd *cobra.Command, args []string) (string, error) {
+	switch {
+	case len(args) == 0:
+		return "", usagef(`no CONTEXT is given: the folder to build, "." for this one`)
+	case args[0] == "-":
+		return "", usagef("a CONTEXT from standard input is not supported yet")
+	case strings.Contains(args[0], "://") || strings.HasPrefix(args[0], "git@"):
+		return "", usagef("CONTEXT %q: contexts from git or HTTP are not supported yet", args[0])
+	}
+	if cmd.Parent() == nil && !strings.ContainsAny(args[0], `/\`) {
+		if _, err := os.Stat(args[0]); errors.Is(err, fs.ErrNotExist) {
+			msg := fmt.Sprintf("%q is no command of ocibuild, and there is no folder of that name to build", args[0])
+			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+				msg += fmt.Sprintf("; did you mean %q?", like[0])
+			}
+			return "", usagef("%s", msg)
+		}
+	}
+	if len(args) > 1 {
+		return "", usagef("a build has one CONTEXT, and %q is a second one; flags have a dash", args[1])
+	}
+	return args[0], nil
+}
+
+// build builds and says what came out.
+func (c *cli) build(ctx context.Context, f *buildFlags, dir string) (err error) {
+	if f.quiet {
+		f.progress = "quiet"
+	}
+	o, err := f.options(c, dir)
+	if err != nil {
+		return err
+	}
+	out, err := f.destinations(c, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.close()) }()
+	face, complete, err := c.face(f.progress)
+	if err != nil {
+		return err
+	}
+	secrets, err := readSecrets(o.Secrets)
+	if err != nil {
+		return err
+	}
+	o.Progress = progress.Mask(face.Event, secrets)
+	res, err := builder.Build(ctx, *o)
+	if err == nil {
+		err = out.rest(ctx, res.Image)
+	}
+	if cerr := face.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("show progress: %w", cerr)
+	}
+	if err != nil {
+		return explained(err, complete, secrets)
+	}
+	return c.finish(f, res, out)
+}
+
+// explained adds the output of a command that failed, if it was not shown.
+func explained(err error, shown bool, secrets [][]byte) error {
+	var exit *builder.ExitError
+	if !errors.As(err, &exit) || shown {
+		return err
+	}
+	return &buildError{err: err, tail: masked(exit.Output, secrets)}
+}

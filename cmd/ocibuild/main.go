@@ -1,0 +1,18 @@
+// Command ocibuild builds OCI images from Dockerfiles, keeps them in a local
+// store, and runs, moves and names them. It only turns flags into calls of the
+// packages below it and what they return into lines and exit codes.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	c := &cli{args: os.Args[1:], stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, signals: signals}
+	os.Exit(c.run(context.Background()))
+}

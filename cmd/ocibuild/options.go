@@ -1,0 +1,238 @@
+package main
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/builder"
+)
+
+// maxDockerfile and maxSecret bound what is read into memory, in bytes.
+const (
+	maxDockerfile = 16 << 20
+	maxSecret     = 500 << 10 // BuildKit's limit
+)
+
+// options turns the flags into what the builder wants, without the sinks.
+func (f *buildFlags) options(c *cli, dir string) (*builder.Options, error) {
+	o := &builder.Options{
+		Context: dir, Dockerfile: f.file, Target: f.target, Tags: f.tags, Store: c.store, Network: f.network,
+		NoCache: f.noCache, Pull: f.pull, Jobs: f.jobs, Labels: pairs(f.labels),
+	}
+	var err error
+	if f.jobs < 0 {
+		return nil, usagef("--jobs %d: not a number of steps", f.jobs)
+	}
+	if o.Args, err = buildArgs(f.args); err != nil {
+		return nil, err
+	}
+	if o.Platforms, err = platformsOf(f.platform); err != nil {
+		return nil, err
+	}
+	for _, s := range f.secrets {
+		secret, err := parseSecret(s)
+		if err != nil {
+			return nil, err
+		}
+		o.Secrets = append(o.Secrets, secret)
+	}
+	for _, v := range f.volumes {
+		source, target, _, err := parseVolume(v)
+		if err != nil {
+			return nil, err
+		}
+		o.Volumes = append(o.Volumes, builder.Volume{Source: source, Target: target})
+	}
+	if o.Registries, err = f.registry.registries(); err != nil {
+		return nil, err
+	}
+	if f.file == "-" {
+		o.Dockerfile = ""
+		if o.DockerfileData, err = readLimited(c.stdin, maxDockerfile); err != nil {
+			return nil, fmt.Errorf("the Dockerfile on standard input: %w", err)
+		}
+	}
+	return o, nil
+}
+
+// readLimited reads all; the result is never nil.
+func readLimited(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("more than %d bytes", limit)
+	}
+	return data, err
+}
+
+func pairs(list []string) map[string]string {
+	m := map[string]string{}
+	for _, s := range list {
+		k, v, _ := strings.Cut(s, "=")
+		m[k] = v
+	}
+	return m
+}
+
+// buildArgs takes "K=V", and of "K" the environment's value if there is one.
+func buildArgs(list []string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, s := range list {
+		k, v, ok := strings.Cut(s, "=")
+		if k == "" {
+			return nil, usagef("--build-arg %q: it has no name", s)
+		}
+		if !ok {
+			if v, ok = os.LookupEnv(k); !ok {
+				continue
+			}
+		}
+		m[k] = v
+	}
+	return m, nil
+}
+
+func platformsOf(s string) ([]ocispec.Platform, error) {
+	var all []ocispec.Platform
+	for one := range strings.SplitSeq(s, ",") {
+		if one == "" {
+			continue
+		}
+		p, err := platforms.Parse(one)
+		if err != nil {
+			return nil, usagef("--platform %q: %v", s, err)
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// field is one "key=value" of a flag's value; a key alone has no value.
+type field struct {
+	key, value string
+	bare       bool
+}
+
+// fields cuts a flag's value at its commas, as CSV does.
+func fields(flag, s string) ([]field, error) {
+	parts, err := csv.NewReader(strings.NewReader(s)).Read()
+	if err != nil {
+		return nil, usagef("%s %q: %v", flag, s, err)
+	}
+	out := make([]field, len(parts))
+	for i, p := range parts {
+		k, v, ok := strings.Cut(p, "=")
+		out[i] = field{key: strings.ToLower(strings.TrimSpace(k)), value: v, bare: !ok}
+	}
+	return out, nil
+}
+
+// parseSecret reads "id=ID[,src=FILE|env=VARIABLE][,type=file|env]". Without a
+// source, a variable named ID is meant, or else a file.
+func parseSecret(s string) (builder.Secret, error) {
+	list, err := fields("--secret", s)
+	if err != nil {
+		return builder.Secret{}, err
+	}
+	var id, file, env, kind string
+	for _, f := range list {
+		switch {
+		case f.key == "id":
+			id = f.value
+		case f.key == "src" || f.key == "source":
+			file = f.value
+		case f.key == "env":
+			env = f.value
+		case f.key == "type" && (f.value == "file" || f.value == "env"):
+			kind = f.value
+		case f.key == "type":
+			return builder.Secret{}, usagef("--secret %q: type %q is not one of file, env", s, f.value)
+		default:
+			return builder.Secret{}, usagef("--secret %q: unknown key %q (value %q); there are id, src, env, type", s, f.key, f.value)
+		}
+	}
+	switch {
+	case id == "":
+		return builder.Secret{}, usagef("--secret %q: no id", s)
+	case file != "" && env != "":
+		return builder.Secret{}, usagef("--secret %q: both a file and a variable", s)
+	case kind == "env" && env == "":
+		env, file = file, "" // as docker has it: src names the variable
+		if env == "" {
+			env = id
+		}
+	case file == "" && env == "" && kind == "":
+		if _, ok := os.LookupEnv(id); ok {
+			env = id
+		}
+	}
+	if env == "" && file == "" {
+		file = id
+	}
+	return builder.Secret{ID: id, Value: secretValue(file, env)}, nil
+}
+
+func secretValue(file, env string) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		if env != "" {
+			v, ok := os.LookupEnv(env)
+			if !ok {
+				return nil, fmt.Errorf("the variable %s is not set", env)
+			}
+			return []byte(v), nil
+		}
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return readLimited(f, maxSecret)
+	}
+}
+
+// readSecrets reads each secret once, before anything is built, and makes the
+// builder use what was read: the progress can hide what it knows only.
+func readSecrets(list []builder.Secret) ([][]byte, error) {
+	var values [][]byte
+	for i := range list {
+		v, err := list[i].Value()
+		if err != nil {
+			return nil, usagef("--secret id=%s: %v", list[i].ID, err)
+		}
+		list[i].Value = func() ([]byte, error) { return v, nil }
+		values = append(values, v)
+	}
+	return values, nil
+}
+
+// parseVolume reads "HOST:PATH[:ro]".
+func parseVolume(s string) (source, target string, readOnly bool, err error) {
+	source, target, ok := strings.Cut(s, ":")
+	if vol := filepath.VolumeName(s); vol != "" { // "C:\dir:/path"
+		source, target, ok = strings.Cut(s[len(vol):], ":")
+		source = vol + source
+	}
+	target, mode, _ := strings.Cut(target, ":")
+	switch {
+	case !ok || source == "" || target == "":
+		return "", "", false, usagef("--volume %q: not of the form HOST:PATH[:ro]", s)
+	case mode != "" && mode != "ro":
+		return "", "", false, usagef("--volume %q: %q is not supported, volumes are read-only (ro)", s, mode)
+	case !path.IsAbs(target):
+		return "", "", false, usagef("--volume %q: %q is not an absolute path", s, target)
+	}
+	if source, err = filepath.Abs(source); err == nil {
+		_, err = os.Stat(source)
+	}
+	if err != nil {
+		return "", "", false, usagef("--volume %q: %v", s, err)
+	}
+	return source, target, mode == "ro", nil
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/distribution/reference"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ocibuild/ocibuild/builder"
+	"github.com/ocibuild/ocibuild/builder/output"
+)
+
+func (c *cli) saveCommand() *cobra.Command {
+	var to, format string
+	cmd := &cobra.Command{
+		Use: "save NAME", Short: "Write an image of the store to an archive or a folder", Args: between(1, 1),
+		RunE: c.do(func(ctx context.Context, args []string) error { return c.save(ctx, args[0], to, format) }),
+	}
+	cmd.Flags().StringVarP(&to, "output", "o", "-", "`path` of the archive or folder; - is standard output")
+	cmd.Flags().StringVar(&format, "format", "", "oci-archive, oci-dir (for an existing folder, or a path that\nends in a slash) or docker-`archive`")
+	return cmd
+}
+
+func (c *cli) save(ctx context.Context, arg, to, format string) error {
+	sink, err := c.saveSink(to, format)
+	if err != nil {
+		return err
+	}
+	s, err := c.openStore(nil)
+	if err != nil {
+		return err
+	}
+	img, err := s.image(ctx, arg, ocispec.Platform{})
+	if err != nil {
+		return err
+	}
+	named, err := name(arg)
+	if err != nil {
+		return err
+	}
+	if _, ok := named.(reference.Digested); ok {
+		return sink.Image(ctx, finished(img))
+	}
+	return sink.Image(ctx, finished(img, named.String()))
+}
+
+func (c *cli) saveSink(to, format string) (builder.Sink, error) {
+	if format == "" {
+		format = "oci-archive"
+		if fi, err := os.Stat(to); strings.HasSuffix(to, "/") || err == nil && fi.IsDir() {
+			format = "oci-dir"
+		}
+	}
+	switch {
+	case to == "":
+		return nil, usagef("--output is empty")
+	case format == "oci-dir" && to != "-":
+		return &output.Layout{Dir: to}, nil
+	case format == "oci-dir":
+		return nil, usagef("--format oci-dir wants a folder: -o FOLDER")
+	case format != "oci-archive" && format != "docker-archive":
+		return nil, usagef("--format %q: not one of oci-archive, oci-dir, docker-archive", format)
+	case to != "-":
+		return &output.Archive{Path: to, Docker: format == "docker-archive"}, nil
+	case term.IsTerminal(int(c.stdout.Fd())):
+		return nil, usagef("standard output is a terminal: name a file with -o")
+	}
+	return &output.Archive{Writer: c.stdout, Docker: format == "docker-archive"}, nil
+}

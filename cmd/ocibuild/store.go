@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/builder"
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/faces"
+	"github.com/ocibuild/ocibuild/internal/source"
+)
+
+// store is the local store and the images in it.
+type store struct {
+	dir        *cache.Dir
+	images     *source.Images
+	registries *builder.Registries
+}
+
+// openStore opens the store; f may be nil where no registry is wanted.
+func (c *cli) openStore(f *registryFlags) (*store, error) {
+	if f == nil {
+		f = &registryFlags{}
+	}
+	registries, err := f.registries()
+	if err != nil {
+		return nil, err
+	}
+	path := c.store
+	if path == "" {
+		if path, err = cache.DefaultDir(); err != nil {
+			return nil, err
+		}
+	}
+	dir, err := cache.OpenDir(path)
+	if err != nil {
+		return nil, err
+	}
+	return &store{
+		dir: dir, registries: registries,
+		images: &source.Images{Store: &faces.Store{Dir: dir}, Registries: registries},
+	}, nil
+}
+
+// nameless stands before the digest of an image that was given without a name:
+// every reference has one.
+const nameless = "localhost/nameless@"
+
+// name completes an image name as users write it, or the digest of an image.
+func name(arg string) (reference.Named, error) {
+	if d, err := digest.Parse(arg); err == nil {
+		arg = nameless + d.String()
+	}
+	named, err := source.ParseName(arg)
+	if err != nil {
+		return nil, usagef("%v", err)
+	}
+	return named, nil
+}
+
+// tagName is name for what an image is to be called.
+func tagName(arg string) (string, error) {
+	named, err := name(arg)
+	if err != nil {
+		return "", err
+	}
+	if _, ok := named.(reference.Digested); ok {
+		return "", usagef("image %q: a digest cannot be chosen", arg)
+	}
+	return named.String(), nil
+}
+
+// image finds an image of the store.
+func (s *store) image(ctx context.Context, arg string, p ocispec.Platform) (*source.Image, error) {
+	named, err := name(arg)
+	if err != nil {
+		return nil, err
+	}
+	img, err := s.images.Load(ctx, named.String(), p)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, rerr := s.dir.Resolve(named.String()); rerr != nil {
+			return nil, fmt.Errorf("image %q is not in the store %s", familiar(arg), s.dir.Path())
+		}
+	}
+	return img, err
+}
+
+// finished makes an image what sinks take, under the names.
+func finished(img *source.Image, names ...string) *builder.Image {
+	return &builder.Image{
+		Names: names, Manifest: img.Document, Config: img.Config, Descriptor: img.Manifest, Layers: img.Layers,
+	}
+}
+
+// familiar shortens a reference to what people write.
+func familiar(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.FamiliarString(named)
+}

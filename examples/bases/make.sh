@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Makes base images from Debian's packages, for places that cannot reach a registry, and builds them into the local
+# store with ocibuild itself.
+#
+#   make.sh [busybox|debian|python]…      all three without a name
+#
+#   OCIBUILD          the binary to build with (ocibuild); empty: make only the tars
+#   OCIBUILD_BASES    where the tars are kept and looked for (${XDG_CACHE_HOME:-$HOME/.cache}/ocibuild-bases)
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+bases=${OCIBUILD_BASES:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/ocibuild-bases}
+ocibuild=${OCIBUILD-ocibuild}
+
+declare -A tag=([busybox]=busybox:latest [debian]=debian:bookworm-slim [python]=python:3.10-slim)
+(($#)) || set -- busybox debian python
+
+for name; do
+	if [[ -z ${tag[$name]:-} ]]; then
+		echo "make.sh: unknown base \"$name\": there are busybox, debian and python" >&2
+		exit 2
+	fi
+	mkdir -p "$bases/$name"
+	(
+		flock 9 # two makes at once do the work once
+		if [[ ! -s $bases/$name/rootfs.tar ]]; then
+			echo "making $bases/$name/rootfs.tar" >&2
+			"$here/rootfs.sh" "$name" "$bases/$name/rootfs.tar"
+		fi
+	) 9>"$bases/$name.lock"
+	[[ -z $ocibuild ]] || "$ocibuild" build -f "$here/$name.Dockerfile" -t "${tag[$name]}" "$bases/$name"
+done

@@ -1,0 +1,248 @@
+// Package faces makes the faces of layers and keeps them in the local store:
+// a blob is fetched, a table of contents is scanned and a layer is compressed
+// at most once, whoever asks, in this process or another. Everything that is
+// kept was checked against its digest first.
+package faces
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// Fetcher reads blobs from where an image came from.
+type Fetcher interface {
+	// Fetch returns the blob's bytes from offset on.
+	Fetch(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error)
+}
+
+// Store gives out the layers of a local store. The zero value with Dir set is
+// ready; it is safe for concurrent use.
+type Store struct {
+	Dir *cache.Dir
+	// Compression of the layers that Create makes; nil means layer.Gzip.
+	Compression layer.Compression
+	// KeepStreams keeps a blob that was streamed only for its table of
+	// contents, because its bytes will be needed anyway.
+	KeepStreams bool
+
+	mu      sync.Mutex
+	layers  map[layerID]*layer.Layer
+	pending sync.WaitGroup
+}
+
+type layerID struct{ diffID, blob digest.Digest }
+
+// Local returns a layer whose blob is in the store.
+func (s *Store) Local(l cache.Layer) *layer.Layer { return s.Remote(l, nil) }
+
+// Remote returns a layer whose blob is fetched when a face needs it and the
+// store has it not. Equal layers are given out as one.
+func (s *Store) Remote(l cache.Layer, f Fetcher) *layer.Layer {
+	id := layerID{l.DiffID, l.Digest}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if have := s.layers[id]; have != nil {
+		if st, ok := have.Faces().(*stored); !ok || st.fetcher != nil || f == nil {
+			return have
+		}
+	}
+	made := layer.New(l.DiffID, &stored{store: s, layer: l, fetcher: f})
+	s.remember(id, made)
+	return made
+}
+
+func (s *Store) remember(id layerID, l *layer.Layer) {
+	if s.layers == nil {
+		s.layers = map[layerID]*layer.Layer{}
+	}
+	s.layers[id] = l
+}
+
+// Has tells whether the blob of a layer is here, or can be fetched.
+func (s *Store) Has(l cache.Layer) bool {
+	if size, ok := s.Dir.HasBlob(l.Digest); ok && size == l.Size {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	have := s.layers[layerID{l.DiffID, l.Digest}]
+	if have == nil {
+		return false
+	}
+	f, ok := have.Faces().(*stored)
+	return ok && f.fetcher != nil
+}
+
+// Wait returns when no compression is under way any more.
+func (s *Store) Wait() { s.pending.Wait() }
+
+// stored makes the faces of a layer that is in the store, or will be.
+type stored struct {
+	store   *Store
+	layer   cache.Layer
+	fetcher Fetcher
+}
+
+// Origin returns the "registry/repository" the blob can be had from, or "".
+func (f *stored) Origin() string { return f.layer.Origin }
+
+func (f *stored) Descriptor(context.Context) (ocispec.Descriptor, error) {
+	return ocispec.Descriptor{
+		MediaType: f.layer.MediaType, Digest: f.layer.Digest,
+		Size: f.layer.Size, Annotations: f.layer.Annotations,
+	}, nil
+}
+
+func (f *stored) TOC(ctx context.Context) (*layer.TOC, error) {
+	if toc := f.readTOC(); toc != nil {
+		return toc, nil
+	}
+	unlock, err := f.store.Dir.Lock(ctx, "toc "+f.layer.DiffID.String())
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if toc := f.readTOC(); toc != nil { // another process was faster
+		return toc, nil
+	}
+	if f.store.KeepStreams && f.fetcher != nil {
+		if _, err := f.Blob(ctx); err != nil {
+			return nil, err
+		}
+	}
+	toc, err := f.scan(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w", f.layer.Digest, err)
+	}
+	return toc, f.store.Dir.WriteTOC(f.layer.DiffID, toc.Encode())
+}
+
+// readTOC returns nil where there is none, or a damaged one to be made anew.
+func (f *stored) readTOC() *layer.TOC {
+	data, err := f.store.Dir.ReadTOC(f.layer.DiffID)
+	if err != nil {
+		return nil
+	}
+	toc, err := layer.DecodeTOC(data)
+	if err != nil {
+		return nil
+	}
+	return toc
+}
+
+// scan reads the blob once, from the store or from its origin, and checks
+// both of its digests.
+func (f *stored) scan(ctx context.Context) (*layer.TOC, error) {
+	blob, err := f.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer blob.Close()
+	verify := f.layer.Digest.Verifier()
+	compressed := io.TeeReader(io.LimitReader(blob, f.layer.Size+1), verify)
+	raw, err := layer.NewReader(compressed, f.layer.MediaType)
+	if err != nil {
+		return nil, err
+	}
+	defer raw.Close()
+	toc, diffID, err := layer.Scan(ctx, raw, layer.ScanOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(io.Discard, compressed); err != nil { // what may follow the last member
+		return nil, err
+	}
+	if !verify.Verified() {
+		return nil, errors.New("the bytes do not have the digest of the manifest")
+	}
+	if diffID != f.layer.DiffID {
+		return nil, fmt.Errorf("its tar has the digest %s, the image's config says %s", diffID, f.layer.DiffID)
+	}
+	return toc, nil
+}
+
+func (f *stored) open(ctx context.Context) (io.ReadCloser, error) {
+	if size, ok := f.store.Dir.HasBlob(f.layer.Digest); ok && size == f.layer.Size {
+		return f.store.Dir.OpenBlob(f.layer.Digest)
+	}
+	if f.fetcher == nil {
+		return nil, errors.New("its blob is not in the store and its origin is not known; pull the image again")
+	}
+	desc, _ := f.Descriptor(ctx)
+	return f.fetcher.Fetch(ctx, desc, 0)
+}
+
+func (f *stored) Blob(ctx context.Context) (layer.Blob, error) {
+	desc, _ := f.Descriptor(ctx)
+	blob := layer.Blob{Descriptor: desc, Path: f.store.Dir.BlobPath(desc.Digest)}
+	if size, ok := f.store.Dir.HasBlob(desc.Digest); ok && size == desc.Size {
+		return blob, nil
+	}
+	unlock, err := f.store.Dir.Lock(ctx, "blob "+desc.Digest.String())
+	if err != nil {
+		return layer.Blob{}, err
+	}
+	defer unlock()
+	if size, ok := f.store.Dir.HasBlob(desc.Digest); ok && size == desc.Size {
+		return blob, nil
+	}
+	r, err := f.open(ctx)
+	if err != nil {
+		return layer.Blob{}, fmt.Errorf("layer %s: %w", desc.Digest, err)
+	}
+	defer r.Close()
+	if err := f.store.Dir.PutBlob(ctx, r, desc.Digest, desc.Size); err != nil {
+		return layer.Blob{}, fmt.Errorf("layer %s: %w", desc.Digest, err)
+	}
+	return blob, nil
+}
+
+func (f *stored) Raw(ctx context.Context) (io.ReaderAt, error) {
+	blob, err := f.Blob(ctx)
+	if err != nil {
+		return nil, err
+	}
+	toc, err := f.TOC(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return rawOf(f.store.Dir, blob, toc)
+}
+
+// rawOf gives random access to a blob's tar: by its groups where it has them,
+// otherwise by decompressing it once into a nameless file.
+func rawOf(dir *cache.Dir, blob layer.Blob, toc *layer.TOC) (io.ReaderAt, error) {
+	f, err := os.Open(blob.Path)
+	if err != nil {
+		return nil, err
+	}
+	if len(toc.Groups) > 0 {
+		return layer.NewGroupReader(f, toc)
+	}
+	defer f.Close()
+	r, err := layer.NewReader(f, blob.Descriptor.MediaType)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	raw, err := dir.TempFile("raw-*")
+	if err != nil {
+		return nil, err
+	}
+	os.Remove(raw.Name())
+	if _, err := io.Copy(raw, r); err != nil {
+		raw.Close()
+		return nil, fmt.Errorf("layer %s: %w", blob.Descriptor.Digest, err)
+	}
+	return raw, nil
+}

@@ -1,0 +1,139 @@
+package sandbox
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestCapabilities(t *testing.T) {
+	im := newImage(t)
+	// An ordinary user's namespace has them all, this machine's root may not.
+	full := "Inh:0 Prm:a80425fb Eff:a80425fb Bnd:a80425fb Amb:0"
+	for user, want := range map[string]string{
+		"":     full,
+		"1000": "Inh:0 Prm:0 Eff:0 Bnd:a80425fb Amb:0",
+		"app":  "Inh:0 Prm:0 Eff:0 Bnd:a80425fb Amb:0",
+	} {
+		if user != "" {
+			needIDs(t)
+		}
+		out := im.run(Spec{Args: []string{"grep", "^Cap", "/proc/self/status"}, User: user}).ok(t)
+		got := regexp.MustCompile(`Cap(\w+):\s+0*([0-9a-f]+)\s`).ReplaceAllString(out, "$1:$2 ")
+		if strings.TrimSpace(got) != want {
+			t.Errorf("capabilities of user %q: %s, want %s", user, got, want)
+		}
+	}
+}
+
+func TestIdentityOfProcess(t *testing.T) {
+	needIDs(t)
+	im := newImage(t)
+	for user, want := range map[string]string{
+		"":           "0:0 10",
+		"0":          "0:0 10",
+		"app":        "1000:1000 10 2000",
+		"app:wheel":  "1000:10",
+		"1234":       "1234:0",
+		"1234:4321":  "1234:4321",
+		"root:extra": "0:2000",
+	} {
+		out := im.run(Spec{Args: []string{"sh", "-c", `grep -E '^(Uid|Gid|Groups)' /proc/self/status`}, User: user}).ok(t)
+		f := regexp.MustCompile(`Uid:\s+(\d+)\s.*\nGid:\s+(\d+)\s.*\nGroups:\s*(.*)\n`).FindStringSubmatch(out)
+		if got := strings.TrimSpace(f[1] + ":" + f[2] + " " + strings.TrimSpace(f[3])); got != want {
+			t.Errorf("user %q is %q, want %q", user, got, want)
+		}
+	}
+}
+
+func TestStdoutOfUserCanBeReopened(t *testing.T) {
+	needIDs(t)
+	im := newImage(t)
+	out := im.run(Spec{Args: []string{"sh", "-c", "echo hello > /dev/stdout"}, User: "app"}).ok(t)
+	if out != "hello\n" {
+		t.Errorf("got %q", out)
+	}
+}
+
+func TestSystemCallFilter(t *testing.T) {
+	im := newImage(t)
+	out := im.sh(`grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status
+for c in "unshare -m true" "unshare -U true" "mount -t tmpfs x /tmp" "mount -o remount,rw /sys"; do $c 2>/dev/null && echo "$c works"; done; true`).ok(t)
+	if out != "NoNewPrivs:\t0\nSeccomp:\t2\n" {
+		t.Errorf("got %q", out)
+	}
+	if r := im.run(Spec{Args: []string{"mount", "-t", "tmpfs", "x", "/tmp"}, Insecure: true}); r.code != 0 {
+		t.Errorf("an insecure step may mount: %s", r.out)
+	}
+}
+
+func TestProtectedPaths(t *testing.T) {
+	im := newImage(t)
+	out := im.sh(`
+for f in /proc/interrupts /proc/kcore /proc/keys /proc/timer_list /proc/sched_debug; do
+	[ -e $f ] && [ -n "$(head -c 1 $f | tr -d '\0')" ] && echo "$f has bytes"; done
+for d in /proc/acpi /proc/scsi /proc/asound /sys/firmware /sys/devices/virtual/powercap; do
+	[ -d $d ] && [ -n "$(ls -A $d)" ] && echo "$d has entries"; done
+for f in /proc/sys/kernel/core_pattern /proc/sysrq-trigger /proc/irq/default_smp_affinity /sys/kernel/mm/ksm/run; do
+	[ -e $f ] && (echo x > $f) 2>/dev/null && echo "$f can be written"; done
+(mkdir /sys/fs/cgroup/x || echo 1 > /sys/fs/cgroup/cgroup.procs) 2>/dev/null && echo cgroup can be written
+for d in null zero full random urandom tty; do [ -c /dev/$d ] || echo no $d; done
+echo x > /dev/null; [ -d /dev/pts ] && [ -e /dev/ptmx ] && [ -d /dev/shm ] && [ -d /dev/mqueue ] || echo no pts
+[ -e /dev/console ] && echo console; true`).ok(t)
+	if out != "" {
+		t.Errorf("got %s", out)
+	}
+	if out := im.sh("cat /proc/sys/kernel/hostname; ls /proc | grep -c '^[0-9]'; ulimit -n; ulimit -c; umask").ok(t); out != "ocibuild\n3\n1024\n0\n0022\n" && out != "ocibuild\n4\n1024\n0\n0022\n" {
+		t.Errorf("got %q", out)
+	}
+}
+
+func TestDevicesOfTheStepDoNotWork(t *testing.T) {
+	im := newImage(t)
+	out := im.sh("mknod /tmp/zero c 1 5 2>/dev/null; mknod /dev/shm/zero c 1 5 2>/dev/null; head -c 1 /tmp/zero /dev/shm/zero 2>/dev/null; true").ok(t)
+	if out != "" {
+		t.Errorf("read %q from a device", out)
+	}
+}
+
+func TestKeysOfTheBuilderAreHidden(t *testing.T) {
+	im := newImage(t)
+	if out := im.sh("cat /proc/keys").ok(t); out != "" {
+		t.Errorf("keys: %s", out)
+	}
+}
+
+func TestDescriptors(t *testing.T) {
+	im := newImage(t)
+	leak, err := os.Open("/") // a careless program around us
+	must(t, err)
+	defer leak.Close()
+	clearCloseOnExec(t, leak)
+	out := im.sh("i=3; while [ $i -lt 200 ]; do [ -e /proc/$$/fd/$i ] && echo $i; i=$((i+1)); done; ls /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 | wc -l").ok(t)
+	if out != "3\n" {
+		t.Errorf("open descriptors beside 0, 1, 2: %q", out)
+	}
+}
+
+func TestNetworkNone(t *testing.T) {
+	im := newImage(t)
+	out := im.run(Spec{Args: []string{"sh", "-c", "ls /sys/class/net; grep -c : /proc/net/dev; ip -o addr show lo; nc -w 2 1.1.1.1 53 </dev/null && echo connected; true"}, Network: NetworkNone}).ok(t)
+	if !strings.HasPrefix(out, "lo\n1\n") || !strings.Contains(out, "127.0.0.1/8") || strings.Contains(out, "connected") {
+		t.Errorf("got %s", out)
+	}
+	if host := im.sh("readlink /proc/self/ns/net").ok(t); host != readlink(t, "/proc/self/ns/net")+"\n" {
+		t.Errorf("the default is not the network of the host: %s", host)
+	}
+}
+
+func TestProgramCannotBeWritten(t *testing.T) {
+	name, err := program()
+	must(t, err)
+	if f, err := os.OpenFile(name, os.O_WRONLY, 0); err == nil {
+		defer f.Close() // a sealed copy can be opened, not written
+		if _, err := f.WriteAt([]byte("x"), 0); err == nil {
+			t.Error("the program can be written")
+		}
+	}
+}

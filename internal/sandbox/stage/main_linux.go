@@ -1,0 +1,104 @@
+package stage
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// The one initialiser that does work; the package documentation says why.
+func init() {
+	if len(os.Args) == 1 && os.Args[0] == Name {
+		main()
+	}
+}
+
+// main ends the process. A step that runs this program under this name again
+// finds neither pipe, so it cannot reach the code below.
+func main() {
+	if !isPipe(configFD) || !isPipe(reportFD) || os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, Name+": is only started by ocibuild itself")
+		os.Exit(125)
+	}
+	unix.CloseOnExec(configFD)
+	unix.CloseOnExec(reportFD)
+	err := run() // returns only without success
+	failure := &Failure{Text: err.Error()}
+	var notRun *execError
+	if errors.As(err, &notRun) {
+		failure.Code = notRun.code
+	}
+	_ = report(Report{Failure: failure})
+	os.Exit(125)
+}
+
+func isPipe(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO
+}
+
+func run() error {
+	c, err := readConfig()
+	if err != nil {
+		return err
+	}
+	if err := prepareProcess(c); err != nil {
+		return err
+	}
+	r, err := enterTree(c)
+	if err != nil {
+		return err
+	}
+	if err := prepareIdentity(c, r); err != nil {
+		return err
+	}
+	return execute(c)
+}
+
+func readConfig() (*Config, error) {
+	// Not os.ReadFile or os.NewFile: those would start the poller.
+	data, buf := []byte(nil), make([]byte, 64<<10)
+	for {
+		n, err := unix.Read(configFD, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the configuration: %w", err)
+		}
+		if n == 0 {
+			break
+		}
+		data = append(data, buf[:n]...)
+	}
+	c := new(Config)
+	if err := json.Unmarshal(data, c); err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return c, nil
+}
+
+func report(r Report) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	for len(data) > 0 {
+		n, err := unix.Write(reportFD, data)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("report to the builder: %w", err)
+		}
+		if n == 0 {
+			return io.ErrShortWrite
+		}
+		data = data[n:]
+	}
+	return nil
+}

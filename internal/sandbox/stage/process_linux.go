@@ -1,0 +1,128 @@
+package stage
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// prepareProcess sets what does not depend on the tree.
+func prepareProcess(c *Config) error {
+	unix.Umask(0o022)
+	raiseOOMScore()
+	// Nothing may look into this process while it holds handles of the host.
+	// After raiseOOMScore: the files of a process that is not dumpable belong
+	// to the real root, which in a user namespace is somebody else.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("make the stage unreadable: %w", err)
+	}
+	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
+		return fmt.Errorf("set the host name to %q: %w", c.Hostname, err)
+	}
+	if c.Loopback {
+		if err := loopbackUp(); err != nil {
+			return fmt.Errorf("bring up the loopback device: %w", err)
+		}
+	}
+	if c.Interactive {
+		return takeTerminal()
+	}
+	return nil
+}
+
+// raiseOOMScore makes the step a likelier victim than the builder. A kernel
+// that refuses is no reason not to build.
+func raiseOOMScore() {
+	fd, err := unix.Open("/proc/self/oom_score_adj", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	var buf [16]byte
+	n, err := unix.Read(fd, buf[:])
+	if err != nil {
+		return
+	}
+	score, err := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
+	if err != nil {
+		return
+	}
+	_, _ = unix.Pwrite(fd, []byte(strconv.Itoa(min(score+100, 1000))), 0)
+}
+
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr)
+}
+
+// takeTerminal makes the command the foreground job of the terminal on its
+// standard input. The builder's own group is invisible from the new process
+// namespace, and a shell that cannot see the foreground group gives up job
+// control. Without a controlling terminal there is nothing to take.
+func takeTerminal() error {
+	if _, err := unix.IoctlGetInt(0, unix.TIOCGPGRP); err != nil {
+		return nil
+	}
+	if err := unix.Setpgid(0, 0); err != nil {
+		return fmt.Errorf("make a process group: %w", err)
+	}
+	// From the background, taking the terminal stops the process unless the
+	// signal is blocked. resetSignals unblocks it again.
+	var mask unix.Sigset_t
+	mask.Val[0] = 1 << (unix.SIGTTOU - 1)
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &mask, nil); err != nil {
+		return fmt.Errorf("block SIGTTOU: %w", err)
+	}
+	if err := unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, 1); err != nil {
+		return fmt.Errorf("take the terminal: %w", err)
+	}
+	return nil
+}
+
+// sigaction is the kernel's structure; only SIG_DFL, all zero, is ever set.
+type sigaction struct {
+	_ [4]uint64
+}
+
+// resetSignals gives the command the signals of a fresh process: what the
+// builder ignored (nohup, a parent's SIGPIPE) is not the step's concern.
+func resetSignals() {
+	var action sigaction
+	for sig := uintptr(1); sig <= 64; sig++ {
+		// KILL, STOP and numbers that do not exist fail, rightly.
+		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+	}
+	var none unix.Sigset_t
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
+}
+
+// setLimits undoes what the Go runtime did to this process (it raises the soft
+// limit of open files to the hard one) and bounds what a step gets. Programs
+// that close every possible descriptor are slow under a large soft limit.
+func setLimits() error {
+	var files unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &files); err != nil {
+		return fmt.Errorf("read the limit of open files: %w", err)
+	}
+	files.Max = min(files.Max, 524288)
+	files.Cur = min(files.Max, 1024)
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &files, nil); err != nil {
+		return fmt.Errorf("set the limit of open files: %w", err)
+	}
+	if err := unix.Prlimit(0, unix.RLIMIT_CORE, &unix.Rlimit{}, nil); err != nil {
+		return fmt.Errorf("forbid core files: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ocibuild/ocibuild/internal/sandbox/stage"
+	"golang.org/x/sys/unix"
+)
+
+// removeStubs takes away what was made in the image only to carry mounts. The
+// step may have moved, replaced or filled anything, so nothing is followed and
+// only what is still the same, and empty, goes. All processes of the step are
+// dead, so nothing changes between the look and the deed.
+func removeStubs(rootfs string, stubs []stage.Stub) error {
+	if len(stubs) == 0 {
+		return nil
+	}
+	root, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("remove the mount points in %s: %w", rootfs, err)
+	}
+	defer unix.Close(root)
+	var failed []error
+	for _, s := range slices.Backward(stubs) { // what is inside goes first
+		if err := removeStub(root, &s); err != nil {
+			failed = append(failed, fmt.Errorf("remove the mount point %s in %s: %w", s.Name, s.Parent, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func removeStub(root int, s *stage.Stub) error {
+	parent, err := unix.Openat2(root, "."+s.Parent, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+	})
+	if gone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(parent)
+	var dir, st unix.Stat_t
+	if err := unix.Fstat(parent, &dir); err != nil {
+		return err
+	}
+	if uint64(dir.Dev) != s.ParentDev || dir.Ino != s.ParentIno {
+		return nil
+	}
+	err = unix.Fstatat(parent, s.Name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if gone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if uint64(st.Dev) != s.Dev || st.Ino != s.Ino || !s.Dir && (st.Size != 0 || st.Nlink != 1) {
+		return nil
+	}
+	flags := 0
+	if s.Dir {
+		flags = unix.AT_REMOVEDIR
+	}
+	err = unix.Unlinkat(parent, s.Name, flags)
+	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
+		return nil // the step put something there: now it is the image's
+	}
+	if err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(parent, ".", []unix.Timespec{dir.Atim, dir.Mtim}, 0)
+}
+
+// gone tells that the step removed, moved or replaced what was looked for.
+func gone(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EXDEV)
+}

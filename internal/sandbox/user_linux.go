@@ -1,0 +1,205 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxID       = 1<<31 - 1 // larger ones wrap to root in some programs
+	maxUserFile = 10 << 20  // of /etc/passwd and /etc/group, as BuildKit
+)
+
+// LookupUser finds the user of an image whose tree is at rootfs. The syntax is
+// "user" or "user:group", each a name or a number; "" is user 0. A number is
+// always an id, even if the image has a user of that name. Without a group the
+// user's own ones of /etc/passwd and /etc/group are taken; a user id that the
+// image does not know is in group 0, as with Docker.
+func LookupUser(rootfs, user string) (*Identity, error) {
+	root, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the root %s: %w", rootfs, err)
+	}
+	defer unix.Close(root)
+	name, group, _ := strings.Cut(user, ":")
+	id, login, err := findUser(root, name)
+	if err != nil {
+		return nil, err
+	}
+	if group != "" {
+		gid, err := findGroup(root, group)
+		if err != nil {
+			return nil, err
+		}
+		id.GID, id.Groups = gid, nil
+		return id, nil
+	}
+	if login != "" {
+		id.Groups, err = groupsOf(root, login)
+	}
+	return id, err
+}
+
+// findUser returns the user and, when the image knows it, its login name.
+func findUser(root int, name string) (*Identity, string, error) {
+	if name == "" {
+		name = "0"
+	}
+	uid, numeric, err := parseID(name)
+	if err != nil {
+		return nil, "", fmt.Errorf("user %q: %w", name, err)
+	}
+	passwd, err := readUserFile(root, "etc/passwd")
+	if err != nil {
+		return nil, "", err
+	}
+	for line := range strings.SplitSeq(passwd, "\n") {
+		f := strings.Split(strings.TrimSpace(line), ":")
+		if len(f) < 4 || !numeric && f[0] != name || numeric && f[2] != name {
+			continue
+		}
+		id, err := passwdEntry(f)
+		if err != nil {
+			return nil, "", fmt.Errorf("user %q in /etc/passwd of the image: %w", name, err)
+		}
+		return id, f[0], nil
+	}
+	if !numeric {
+		return nil, "", fmt.Errorf("user %q is not in /etc/passwd of the image", name)
+	}
+	home := "/"
+	if uid == 0 {
+		home = "/root"
+	}
+	return &Identity{UID: uid, Home: home}, "", nil
+}
+
+func passwdEntry(f []string) (*Identity, error) {
+	uid, ok, err := parseID(f[2])
+	if err != nil || !ok {
+		return nil, fmt.Errorf("malformed user id %q", f[2])
+	}
+	gid, ok, err := parseID(f[3])
+	if err != nil || !ok {
+		return nil, fmt.Errorf("malformed group id %q", f[3])
+	}
+	id := &Identity{UID: uid, GID: gid, Home: "/"}
+	if len(f) > 5 && f[5] != "" {
+		id.Home = f[5]
+	}
+	return id, nil
+}
+
+func findGroup(root int, name string) (uint32, error) {
+	gid, numeric, err := parseID(name)
+	if err != nil {
+		return 0, fmt.Errorf("group %q: %w", name, err)
+	}
+	if numeric {
+		return gid, nil
+	}
+	file, err := readUserFile(root, "etc/group")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.SplitSeq(file, "\n") {
+		f := strings.Split(strings.TrimSpace(line), ":")
+		if len(f) < 3 || f[0] != name {
+			continue
+		}
+		gid, ok, err := parseID(f[2])
+		if err != nil || !ok {
+			return 0, fmt.Errorf("group %q in /etc/group of the image: malformed group id %q", name, f[2])
+		}
+		return gid, nil
+	}
+	return 0, fmt.Errorf("group %q is not in /etc/group of the image", name)
+}
+
+func groupsOf(root int, login string) ([]uint32, error) {
+	file, err := readUserFile(root, "etc/group")
+	if err != nil {
+		return nil, err
+	}
+	var groups []uint32
+	for line := range strings.SplitSeq(file, "\n") {
+		f := strings.Split(strings.TrimSpace(line), ":")
+		if len(f) < 4 || !slices.Contains(strings.Split(f[3], ","), login) {
+			continue
+		}
+		gid, ok, err := parseID(f[2])
+		if err != nil || !ok {
+			return nil, fmt.Errorf("group %q in /etc/group of the image: malformed group id %q", f[0], f[2])
+		}
+		if !slices.Contains(groups, gid) {
+			groups = append(groups, gid)
+		}
+	}
+	return groups, nil
+}
+
+// parseID tells whether s is a number and which. Only plain decimal is one: the
+// signs, prefixes and leading zeros that parsers like to accept have turned
+// users into root before.
+func parseID(s string) (id uint32, numeric bool, err error) {
+	if s == "" || strings.Trim(s, "0123456789") != "" {
+		if strings.ContainsAny(s, "\n:") || s != strings.TrimSpace(s) || strings.HasPrefix(s, "-") || strings.HasPrefix(s, "+") {
+			return 0, false, errors.New("malformed")
+		}
+		return 0, false, nil
+	}
+	if len(s) > 1 && s[0] == '0' {
+		return 0, true, errors.New("malformed: leading zeros")
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n > maxID {
+		return 0, true, fmt.Errorf("ids end at %d", maxID)
+	}
+	return uint32(n), true, nil
+}
+
+// readUserFile reads a file that an image wrote. It looks before it opens:
+// opening a pipe waits, and opening a device may do anything. A missing file
+// is empty.
+func readUserFile(root int, name string) (string, error) {
+	fail := func(err error) (string, error) {
+		return "", fmt.Errorf("read /%s of the image: %w", name, err)
+	}
+	fd, err := unix.Openat2(root, name, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return "", nil
+	}
+	if err != nil {
+		return fail(err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fail(err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fail(errors.New("not a regular file"))
+	}
+	f, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(fd), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return fail(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxUserFile+1))
+	if err != nil {
+		return fail(err)
+	}
+	if len(data) > maxUserFile {
+		return fail(errors.New("it exceeds 10 MiB"))
+	}
+	return string(data), nil
+}

@@ -1,0 +1,130 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// Snapshot is a writable tree over others. It is used by one goroutine at a
+// time, and must be closed.
+type Snapshot struct {
+	m       *Manager
+	dir     string
+	lowers  []string
+	mounted bool
+}
+
+// Prepare mounts a writable directory over trees, the lowest first; none means
+// an empty directory.
+func (m *Manager) Prepare(ctx context.Context, lowers []string) (*Snapshot, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	dir, err := m.TempDir("snapshot")
+	if err != nil {
+		return nil, err
+	}
+	s := &Snapshot{m: m, dir: dir}
+	if err := s.mount(lowers); err != nil {
+		return nil, errors.Join(fmt.Errorf("mount %d layers: %w", len(lowers), err), s.Close())
+	}
+	return s, nil
+}
+
+func (s *Snapshot) mount(lowers []string) error {
+	// The work directory is new each time: one that was mounted volatile
+	// cannot be mounted again.
+	for _, name := range []string{"upper", "work", "root"} {
+		if err := os.Mkdir(filepath.Join(s.dir, name), 0o755); err != nil {
+			return err
+		}
+	}
+	visible, err := layer.PrepareUpper(s.Upper(), lowers, s.m.flavour == User)
+	if err != nil {
+		return err
+	}
+	s.lowers = visible
+	if len(visible) == 0 {
+		visible = []string{filepath.Join(s.m.temp, "empty")} // overlayfs wants one
+	}
+	o := overlay{lowers: visible, upper: s.Upper(), work: filepath.Join(s.dir, "work"), user: s.m.flavour == User}
+	method, err := o.mount(s.Root(), int(s.m.method.Load()))
+	if err != nil {
+		return err
+	}
+	s.m.method.Store(int32(method))
+	s.mounted = true
+	return nil
+}
+
+// Root is the mounted directory.
+func (s *Snapshot) Root() string { return filepath.Join(s.dir, "root") }
+
+// Upper is the directory that holds the changes.
+func (s *Snapshot) Upper() string { return filepath.Join(s.dir, "upper") }
+
+// Diff ends the use of Root and writes what was changed in it to w. Nothing may
+// be running in it any more.
+func (s *Snapshot) Diff(ctx context.Context, w *layer.Writer) error {
+	// Not while it is mounted: pruning changes what the overlay believes in.
+	if err := s.unmount(); err != nil {
+		return err
+	}
+	return layer.Diff(ctx, s.Upper(), s.lowers, w, layer.DiffOptions{UserXattr: s.m.flavour == User, Prune: true})
+}
+
+// Adopt makes the changes, as Diff has left them, the tree of the layer that
+// they are, and returns the tree's path.
+func (s *Snapshot) Adopt(diffID digest.Digest) (string, error) {
+	if err := diffID.Validate(); err != nil {
+		return "", fmt.Errorf("diff ID %q: %w", diffID, err)
+	}
+	if err := s.unmount(); err != nil {
+		return "", err
+	}
+	tmp, err := s.m.TempDir("adopt")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(s.m.trees, diffID.Encoded())
+	err = os.Rename(s.Upper(), filepath.Join(tmp, treeDir))
+	if err == nil {
+		err = place(tmp, path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("keep the tree of %s: %w", diffID, errors.Join(err, os.RemoveAll(tmp)))
+	}
+	return filepath.Join(path, treeDir), nil
+}
+
+// Close unmounts and removes the snapshot. It may be called more than once.
+func (s *Snapshot) Close() error {
+	if err := s.unmount(); err != nil {
+		return err
+	}
+	return os.RemoveAll(s.dir)
+}
+
+func (s *Snapshot) unmount() error {
+	if !s.mounted {
+		return nil
+	}
+	err := unix.Unmount(s.Root(), 0)
+	if errors.Is(err, unix.EBUSY) {
+		// Somebody holds a file open; the name must go all the same.
+		err = unix.Unmount(s.Root(), unix.MNT_DETACH)
+	}
+	if err != nil {
+		return &os.PathError{Op: "unmount", Path: s.Root(), Err: err}
+	}
+	s.mounted = false
+	return nil
+}

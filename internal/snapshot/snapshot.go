@@ -1,0 +1,36 @@
+// Package snapshot unpacks layers into trees and lays a writable directory
+// over them.
+//
+// A [Manager] keeps one tree for each layer in the store, shared by all images
+// and all processes: [Manager.Ensure] makes the missing ones, each under
+// another name first and checked against its DiffID. [Manager.Prepare] mounts
+// an overlay over some of them; [Snapshot.Diff] writes what was changed in it as
+// a layer, and [Snapshot.Adopt] makes the changed directory that layer's tree,
+// so that what a build step wrote is never written again.
+//
+// The process must own a private mount namespace and be root in it, be it in a
+// user namespace. Linux only; elsewhere NewManager tells so.
+package snapshot
+
+import "github.com/opencontainers/go-digest"
+
+// Flavour is the form in which trees hold what concerns overlayfs. Trees of
+// one flavour cannot serve the other, so it is part of their path.
+type Flavour string
+
+// The flavours.
+const (
+	Trusted Flavour = "trusted" // attributes trusted.overlay.*: real root
+	User    Flavour = "user"    // attributes user.overlay.*: a user namespace
+)
+
+// MaxLayers is the largest number of layers below a step. The kernel stops at
+// 500, and looking up a name costs more with each layer.
+const MaxLayers = 400
+
+// Layer is a layer whose blob is in a local file.
+type Layer struct {
+	DiffID    digest.Digest `json:"diffID"`
+	Blob      string        `json:"blob"` // path
+	MediaType string        `json:"mediaType"`
+}

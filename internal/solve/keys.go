@@ -1,0 +1,146 @@
+package solve
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/graph"
+)
+
+// key is what a step is known by in the cache.
+type key struct {
+	key   cache.Key
+	parts []cache.Part
+	// shape is the key without anything that enters from outside: the same
+	// step of an earlier version of the same Dockerfile has the same shape.
+	shape cache.Key
+	// fresh tells that the step or one below it must be done anew, so that the
+	// definition says nothing about the result.
+	fresh bool
+}
+
+// keyVersion changes when the meaning of a key does.
+const keyVersion = "1"
+
+// key returns the definition key of a step: known before anything runs.
+func (s *Solver) key(ctx context.Context, step *graph.Step) (key, error) {
+	return s.steps[step].key.get(ctx, func(ctx context.Context) (key, error) {
+		switch op := step.Op.(type) {
+		case *graph.Image:
+			return s.imageKey(ctx, step, op)
+		case *graph.Local:
+			return s.localKey(ctx, op)
+		default:
+			return s.stepKey(ctx, step)
+		}
+	})
+}
+
+func (s *Solver) stepKey(ctx context.Context, step *graph.Step) (key, error) {
+	h, shape := newHashers(step)
+	def, err := normalized(step.Op)
+	if err != nil {
+		return key{}, err
+	}
+	h.Add("operation", def)
+	shape.Add("operation", def)
+	k := key{fresh: step.NoCache}
+	for i, in := range step.Inputs {
+		name := "input " + strconv.Itoa(i)
+		if local, ok := in.Step.Op.(*graph.Local); ok && selects(step.Op, i) {
+			d, err := s.selected(ctx, step.Op.(*graph.File), i, local)
+			if err != nil {
+				return key{}, err
+			}
+			h.Add(name+" files", d.String())
+			continue
+		}
+		ik, err := s.key(ctx, in.Step)
+		if err != nil {
+			return key{}, err
+		}
+		h.Add(name, fmt.Sprintf("%s %d", ik.key, in.Output))
+		shape.Add(name, fmt.Sprintf("%s %d", ik.shape, in.Output))
+		k.fresh = k.fresh || ik.fresh
+	}
+	k.key, k.parts = h.Sum()
+	k.shape, _ = shape.Sum()
+	return k, nil
+}
+
+func newHashers(step *graph.Step) (h, shape *cache.Hasher) {
+	h, shape = cache.NewHasher(step.Op.Kind()), cache.NewHasher("shape "+step.Op.Kind())
+	h.Add("version", keyVersion)
+	if step.Platform != nil {
+		p := platforms.FormatAll(*step.Platform)
+		h.Add("platform", p)
+		shape.Add("platform", p)
+	}
+	return h, shape
+}
+
+// normalized is an operation without what must not make a difference: proxies.
+func normalized(op graph.Op) (string, error) {
+	if x, ok := op.(*graph.Exec); ok {
+		c := *x
+		c.Proxy = nil
+		op = &c
+	}
+	data, err := json.Marshal(op)
+	if err != nil {
+		return "", err
+	}
+	if f, ok := op.(*graph.File); ok { // the kinds of actions are not in the JSON
+		for _, a := range f.Actions {
+			data = fmt.Appendf(data, " %T", a.Do)
+		}
+	}
+	return string(data), nil
+}
+
+// imageKey is the digest of the manifest, which a reference mostly has.
+func (s *Solver) imageKey(ctx context.Context, step *graph.Step, op *graph.Image) (key, error) {
+	_, dgst, ok := strings.Cut(op.Ref, "@")
+	if !ok {
+		img, err := s.Image(ctx, op.Ref, *platformOf(step))
+		if err != nil {
+			return key{}, err
+		}
+		dgst = img.Digest.String()
+	}
+	h, shape := newHashers(step)
+	h.Add("manifest", dgst)
+	h.Add("layers", strconv.Itoa(op.LayerLimit))
+	name, _, _ := strings.Cut(op.Ref, "@")
+	shape.Add("image", name)
+	k := key{}
+	k.key, k.parts = h.Sum()
+	k.shape, _ = shape.Sum()
+	return k, nil
+}
+
+// localKey is the content of a whole directory.
+func (s *Solver) localKey(ctx context.Context, op *graph.Local) (key, error) {
+	j, err := s.prepareLocal(op)
+	if err != nil {
+		return key{}, err
+	}
+	return j.contentKey(ctx, key{})
+}
+
+// chain names the layers of an input by what is in them.
+func chain(layers []Layer) string {
+	var b strings.Builder
+	for _, l := range layers {
+		b.WriteString(l.DiffID.String())
+		b.WriteByte('\n')
+	}
+	return digest.FromString(b.String()).String()
+}

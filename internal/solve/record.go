@@ -1,0 +1,109 @@
+package solve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// Previous is the layer that an earlier run of a step made, or zero.
+type Previous = cache.Layer
+
+// lookup returns the outputs recorded under a key, or nil: a record that is
+// damaged, or whose blobs are gone, is a miss.
+func (s *Solver) lookup(ctx context.Context, k cache.Key) [][]Layer {
+	rec, err := s.Faces.Dir.Get(ctx, k)
+	if err != nil {
+		return nil
+	}
+	outs := make([][]Layer, len(rec.Outputs))
+	for i, out := range rec.Outputs {
+		outs[i] = make([]Layer, len(out))
+		for n, l := range out {
+			found, err := s.Layer(l)
+			if err != nil {
+				return nil
+			}
+			outs[i][n] = Layer{Layer: found, Created: l.Created}
+		}
+	}
+	return outs
+}
+
+// previous returns the last layer recorded for a shape.
+func (s *Solver) previous(ctx context.Context, shape cache.Key) Previous {
+	rec, err := s.Faces.Dir.Get(ctx, shape)
+	if err != nil || len(rec.Outputs) == 0 || len(rec.Outputs[0]) == 0 {
+		return Previous{}
+	}
+	return rec.Outputs[0][0]
+}
+
+// keep records outputs under further keys; it waits for nothing but blobs.
+func (s *Solver) keep(ctx context.Context, outs [][]Layer, keys ...key) {
+	s.keepAndThen(ctx, func() {}, outs, keys...)
+}
+
+// keepAndThen records outputs as soon as their blobs are there, and then calls
+// done. The build goes on meanwhile.
+func (s *Solver) keepAndThen(ctx context.Context, done func(), outs [][]Layer, keys ...key) {
+	s.tail.Add(1)
+	go func() {
+		defer s.tail.Done()
+		defer done()
+		if err := s.record(ctx, outs, keys); err != nil && !errors.Is(err, context.Canceled) {
+			s.mu.Lock()
+			s.errs = append(s.errs, err)
+			s.mu.Unlock()
+		}
+	}()
+}
+
+func (s *Solver) record(ctx context.Context, outs [][]Layer, keys []key) error {
+	rec := &cache.Record{Outputs: make([][]cache.Layer, len(outs))}
+	for i, out := range outs {
+		for _, l := range out {
+			cl, err := describeLayer(ctx, l)
+			if err != nil {
+				return err
+			}
+			rec.Outputs[i] = append(rec.Outputs[i], cl)
+		}
+	}
+	for _, k := range keys {
+		rec.Parts = k.parts
+		if err := s.Faces.Dir.Put(ctx, k.key, rec); err != nil {
+			return fmt.Errorf("keep the record of a step: %w", err)
+		}
+		if k.shape == (cache.Key{}) || len(rec.Outputs) == 0 || len(rec.Outputs[0]) == 0 {
+			continue
+		}
+		last := rec.Outputs[0][len(rec.Outputs[0])-1]
+		if err := s.Faces.Dir.Put(ctx, k.shape, &cache.Record{Outputs: [][]cache.Layer{{last}}}); err != nil {
+			return fmt.Errorf("keep the record of a step: %w", err)
+		}
+	}
+	return nil
+}
+
+func describeLayer(ctx context.Context, l Layer) (cache.Layer, error) {
+	d, err := l.Descriptor(ctx)
+	if err != nil {
+		return cache.Layer{}, err
+	}
+	return cache.Layer{
+		DiffID: l.DiffID, Digest: d.Digest, Size: d.Size, MediaType: d.MediaType, Annotations: d.Annotations,
+		Origin: Origin(l.Layer), Created: l.Created,
+	}, nil
+}
+
+// Origin returns the "registry/repository" that a layer came from, or "".
+func Origin(l *layer.Layer) string {
+	if o, ok := l.Faces().(interface{ Origin() string }); ok {
+		return o.Origin()
+	}
+	return ""
+}

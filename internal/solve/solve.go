@@ -1,0 +1,263 @@
+// Package solve turns a graph into layers. It asks the cache from the result
+// backwards, runs what is missing with independent steps side by side, and
+// never touches a step that nobody needs. It knows nothing of Dockerfiles.
+package solve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/faces"
+	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/internal/progress"
+	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/internal/worker"
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// Solver builds one graph. All fields but those that say so are required.
+type Solver struct {
+	Faces *faces.Store
+	// Image resolves an image reference; nothing of its layers is pulled.
+	Image func(ctx context.Context, ref string, p ocispec.Platform) (*source.Image, error)
+	// Layer finds the layer of a record: in the store, or where it came from.
+	Layer func(l cache.Layer) (*layer.Layer, error)
+	// Local opens a directory of this machine by its name in the graph.
+	Local func(op *graph.Local) (*source.Local, error)
+	// Worker starts the process that runs commands, the first time a step
+	// needs it.
+	Worker func(ctx context.Context) (*worker.Client, error)
+	// Secret returns the value of a secret; ok is false if there is none.
+	Secret func(id string) (value []byte, ok bool, err error)
+	// HostMounts are shown to every command, read-only.
+	HostMounts []worker.Mount
+	Network    Files
+	Progress   progress.Func // may be nil
+	Jobs       int64         // steps that work at a time; 0 means 4
+	Now        time.Time
+
+	slots *semaphore.Weighted
+	fail  context.CancelCauseFunc // ends all steps when one has failed
+	mu    sync.Mutex
+	steps map[*graph.Step]*state
+	tail  sync.WaitGroup // records that wait for their blobs
+	errs  []error
+}
+
+// Files are the network files that a command finds in /etc.
+type Files struct{ ResolvConf, Hosts []byte }
+
+// Layer is a layer of a result and the time of the step that made it, which is
+// zero for the layers of base images.
+type Layer struct {
+	*layer.Layer
+	Created time.Time
+}
+
+// state is what is known of a step: each part is found out once.
+type state struct {
+	key    once[key]
+	result once[[][]Layer]
+	told   bool // its being cached was told
+}
+
+// Solve returns the layers of the graph's result, lowest first. Compression of
+// the last ones may still be under way; Wait ends it.
+func (s *Solver) Solve(ctx context.Context, g *graph.Graph) ([]Layer, error) {
+	s.slots = semaphore.NewWeighted(max(s.Jobs, 1))
+	if s.Jobs == 0 {
+		s.slots = semaphore.NewWeighted(4)
+	}
+	s.steps = map[*graph.Step]*state{}
+	for _, step := range g.Steps {
+		s.steps[step] = &state{}
+	}
+	// All work, compression in the background too, lives as long as ctx and not
+	// as long as the step that began it.
+	ctx, s.fail = context.WithCancelCause(ctx)
+	if g.Result.Step == nil {
+		return nil, nil
+	}
+	out, err := s.output(ctx, g.Result)
+	if err != nil && context.Cause(ctx) != nil {
+		err = context.Cause(ctx) // the first failure, not what it led to
+	}
+	return out, err
+}
+
+// Wait returns when all layers are compressed and all records are kept.
+func (s *Solver) Wait() error {
+	s.tail.Wait()
+	s.Faces.Wait()
+	s.fail(nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(s.errs...)
+}
+
+// output returns the layers of one output of a step.
+func (s *Solver) output(ctx context.Context, in graph.Input) ([]Layer, error) {
+	outs, err := s.step(ctx, in.Step)
+	if err != nil {
+		return nil, err
+	}
+	if in.Output >= len(outs) {
+		return nil, fmt.Errorf("step %q has no output %d", in.Step.Name, in.Output)
+	}
+	return outs[in.Output], nil
+}
+
+// outputs returns the layers of the given inputs, solved side by side.
+func (s *Solver) outputs(ctx context.Context, inputs []graph.Input, want func(i int) bool) ([][]Layer, error) {
+	outs := make([][]Layer, len(inputs))
+	var eg errgroup.Group
+	for i, in := range inputs {
+		if !want(i) {
+			continue
+		}
+		eg.Go(func() error {
+			var err error
+			outs[i], err = s.output(ctx, in)
+			return err
+		})
+	}
+	return outs, eg.Wait()
+}
+
+// step returns all outputs of a step, from the cache or by doing it.
+func (s *Solver) step(ctx context.Context, step *graph.Step) ([][]Layer, error) {
+	return s.steps[step].result.get(ctx, func(ctx context.Context) ([][]Layer, error) {
+		switch op := step.Op.(type) {
+		case *graph.Image:
+			return s.image(ctx, step, op)
+		case *graph.Merge:
+			return s.merge(ctx, step)
+		case *graph.Diff:
+			return s.diff(ctx, step, op)
+		}
+		outs, err := s.work(ctx, step)
+		if err != nil {
+			err = located(step, err)
+			s.fail(err)
+			s.tell(step, err)
+			return nil, err
+		}
+		return outs, nil
+	})
+}
+
+// work answers a step from the cache or does it, in this order: the definition
+// key, which needs nothing; the content key, which needs the inputs; the work.
+func (s *Solver) work(ctx context.Context, step *graph.Step) ([][]Layer, error) {
+	def, err := s.key(ctx, step)
+	if err != nil {
+		return nil, err
+	}
+	if !def.fresh {
+		if outs := s.lookup(ctx, def.key); outs != nil {
+			s.cached(step)
+			return outs, nil
+		}
+	}
+	job, err := s.prepare(ctx, step)
+	if err != nil {
+		return nil, err
+	}
+	content, err := job.contentKey(ctx, def)
+	if err != nil {
+		return nil, err
+	}
+	if !step.NoCache {
+		if outs := s.lookup(ctx, content.key); outs != nil {
+			s.cached(step)
+			s.keep(ctx, outs, def)
+			return outs, nil
+		}
+	}
+	return s.do(ctx, step, job, def, content)
+}
+
+// do works on a step, unless another process has just done the same.
+func (s *Solver) do(ctx context.Context, step *graph.Step, job job, def, content key) ([][]Layer, error) {
+	unlock, err := s.Faces.Dir.Lock(ctx, "step "+content.key.String())
+	if err != nil {
+		return nil, err
+	}
+	if !step.NoCache {
+		if outs := s.lookup(ctx, content.key); outs != nil {
+			unlock()
+			s.cached(step)
+			return outs, nil
+		}
+	}
+	if err := s.slots.Acquire(ctx, 1); err != nil {
+		unlock()
+		return nil, err
+	}
+	defer s.slots.Release(1)
+	s.event(step, progress.Event{Kind: "start"})
+	outs, err := job.run(ctx, s.previous(ctx, def.shape))
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	s.event(step, progress.Event{Kind: "done"})
+	s.keepAndThen(ctx, unlock, outs, def, content)
+	return outs, nil
+}
+
+// job is a step whose inputs are solved.
+type job interface {
+	// contentKey is the key of what would be done to what the inputs hold.
+	contentKey(ctx context.Context, def key) (key, error)
+	// run does it. previous is a layer that an earlier run of the step made.
+	run(ctx context.Context, previous Previous) ([][]Layer, error)
+}
+
+func (s *Solver) prepare(ctx context.Context, step *graph.Step) (job, error) {
+	switch op := step.Op.(type) {
+	case *graph.File:
+		return s.prepareFile(ctx, step, op)
+	case *graph.Exec:
+		return s.prepareExec(ctx, step, op)
+	case *graph.Local:
+		return s.prepareLocal(op)
+	default:
+		return nil, fmt.Errorf("operation %s cannot be done", step.Op.Kind())
+	}
+}
+
+// located gives an error the place of its step, once.
+func located(step *graph.Step, err error) error {
+	var le *graph.LineError
+	if errors.As(err, &le) || errors.Is(err, context.Canceled) || len(step.Source.Lines) == 0 {
+		return err
+	}
+	return &graph.LineError{Span: step.Source, Err: err}
+}
+
+// once finds something out once, for all who ask.
+type once[T any] struct {
+	mu   sync.Mutex
+	done bool
+	val  T
+	err  error
+}
+
+func (o *once[T]) get(ctx context.Context, f func(context.Context) (T, error)) (T, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.done {
+		o.val, o.err = f(ctx)
+		o.done = true
+	}
+	return o.val, o.err
+}

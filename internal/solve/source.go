@@ -1,0 +1,127 @@
+package solve
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/faces"
+	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/internal/plan"
+	"github.com/ocibuild/ocibuild/internal/progress"
+	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+func platformOf(step *graph.Step) *ocispec.Platform {
+	if step.Platform != nil {
+		return step.Platform
+	}
+	p := platforms.Normalize(platforms.DefaultSpec())
+	return &p
+}
+
+// image returns the layers of a base image; none of their bytes are pulled.
+func (s *Solver) image(ctx context.Context, step *graph.Step, op *graph.Image) ([][]Layer, error) {
+	s.event(step, progress.Event{Kind: "start"})
+	img, err := s.Image(ctx, op.Ref, *platformOf(step))
+	if err != nil {
+		s.event(step, progress.Event{Kind: "error", Error: err.Error()})
+		return nil, located(step, err)
+	}
+	s.event(step, progress.Event{Kind: "done"})
+	var out []Layer
+	for _, l := range img.Layers {
+		out = append(out, Layer{Layer: l})
+	}
+	if op.LayerLimit > 0 && op.LayerLimit < len(out) {
+		out = out[:op.LayerLimit]
+	}
+	return [][]Layer{out}, nil
+}
+
+// merge lays its inputs over each other: nothing but a list of layers.
+func (s *Solver) merge(ctx context.Context, step *graph.Step) ([][]Layer, error) {
+	ins, err := s.outputs(ctx, step.Inputs, func(int) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	var out []Layer
+	for _, in := range ins {
+		out = append(out, in...)
+	}
+	return [][]Layer{out}, nil
+}
+
+// diff takes from the upper input what the lower has already.
+func (s *Solver) diff(ctx context.Context, step *graph.Step, op *graph.Diff) ([][]Layer, error) {
+	ins, err := s.outputs(ctx, step.Inputs, func(int) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	var lower, upper []Layer
+	if op.Lower >= 0 {
+		lower = ins[op.Lower]
+	}
+	if op.Upper >= 0 {
+		upper = ins[op.Upper]
+	}
+	if len(lower) > len(upper) {
+		return nil, fmt.Errorf("diff: the upper input is not built on the lower one, which is not supported yet")
+	}
+	for i, l := range lower {
+		if upper[i].DiffID != l.DiffID {
+			return nil, fmt.Errorf("diff: the upper input is not built on the lower one, which is not supported yet")
+		}
+	}
+	return [][]Layer{upper[len(lower):]}, nil
+}
+
+// localJob makes one layer of a whole local directory, for a mount of it.
+type localJob struct {
+	s     *Solver
+	local *source.Local
+}
+
+func (s *Solver) prepareLocal(op *graph.Local) (*localJob, error) {
+	local, err := s.Local(op)
+	return &localJob{s: s, local: local}, err
+}
+
+func (j *localJob) plan(ctx context.Context) (*plan.Tree, error) {
+	t := plan.New(nil, plan.Options{Now: j.s.Now})
+	whole := &graph.Copy{Src: "/", Dest: "/", DirContents: true, Mode: -1, Timestamp: -1, CreateDestPath: true}
+	return t, t.Copy(ctx, j.local, whole, nil)
+}
+
+func (j *localJob) contentKey(ctx context.Context, _ key) (key, error) {
+	t, err := j.plan(ctx)
+	if err != nil {
+		return key{}, err
+	}
+	d, err := t.Digest(ctx)
+	if err != nil {
+		return key{}, err
+	}
+	h := cache.NewHasher("local")
+	h.Add("version", keyVersion)
+	h.Add("files", d.String())
+	k := key{}
+	k.key, k.parts = h.Sum()
+	return k, nil
+}
+
+func (j *localJob) run(ctx context.Context, _ Previous) ([][]Layer, error) {
+	t, err := j.plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l, err := j.s.Faces.Create(ctx, faces.CreateOptions{}, func(w *layer.Writer) error { return t.Emit(ctx, w) })
+	if err != nil {
+		return nil, err
+	}
+	return [][]Layer{{{Layer: l, Created: j.s.Now}}}, nil
+}

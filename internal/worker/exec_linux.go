@@ -1,0 +1,104 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/faces"
+	"github.com/ocibuild/ocibuild/internal/sandbox"
+	"github.com/ocibuild/ocibuild/internal/snapshot"
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// exec runs a step. Its changes wait under the request's id.
+func (t *task) exec(ctx context.Context) (any, error) {
+	var r Request
+	if err := t.decode(&r); err != nil {
+		return nil, err
+	}
+	trees, err := t.s.snaps.Ensure(ctx, r.Layers)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := t.s.snaps.Prepare(ctx, trees)
+	if err != nil {
+		return nil, err
+	}
+	out, err := t.runIn(ctx, snap, &r)
+	if err != nil {
+		return nil, errors.Join(err, snap.Close())
+	}
+	t.s.mu.Lock()
+	t.s.ended[t.m.ID] = snap
+	t.s.mu.Unlock()
+	return out, nil
+}
+
+func (t *task) runIn(ctx context.Context, snap *snapshot.Snapshot, r *Request) (out *outcome, err error) {
+	a := &attacher{s: t.s}
+	defer func() { err = errors.Join(err, a.detach()) }()
+	r.Spec.Rootfs, r.Spec.Mounts = snap.Root(), nil
+	for _, m := range r.Mounts {
+		sm, err := a.attach(ctx, m)
+		if err != nil {
+			return nil, fmt.Errorf("mount %s at %s: %w", m.Type, m.Target, err)
+		}
+		r.Spec.Mounts = append(r.Spec.Mounts, sm)
+	}
+	p, err := sandbox.Start(ctx, &r.Spec, t.stdio())
+	if err != nil {
+		return nil, err
+	}
+	t.started(p)
+	code, err := p.Wait()
+	t.started(nil)
+	var notRun *sandbox.ExecError
+	if errors.As(err, &notRun) {
+		return &outcome{ExitCode: notRun.Code, Reason: notRun.Text}, nil
+	}
+	return &outcome{ExitCode: code}, err
+}
+
+func (t *task) stdio() sandbox.Stdio {
+	var all [3]*os.File
+	for i, f := range t.files {
+		if n := t.m.Files[i]; n >= 0 && n < len(all) {
+			all[n] = f
+		}
+	}
+	return sandbox.Stdio{Stdin: all[0], Stdout: all[1], Stderr: all[2]}
+}
+
+// started makes p the receiver of signals; nil when it has ended.
+func (t *task) started(p *sandbox.Process) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.proc = p
+	if p == nil {
+		return
+	}
+	for _, sig := range t.kept {
+		_ = p.Signal(sig) // a process that has ended needs none
+	}
+	t.kept = nil
+}
+
+func (t *task) signal(sig syscall.Signal) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.proc != nil:
+		_ = t.proc.Signal(sig) // a process that has ended needs none
+	case len(t.kept) < 16:
+		t.kept = append(t.kept, sig)
+	}
+}
+
+func (s *server) create(ctx context.Context, previous cache.Layer, snap *snapshot.Snapshot) (*layer.Layer, error) {
+	o := faces.CreateOptions{Previous: previous, Spool: true, Publish: true}
+	return s.store.Create(ctx, o, func(w *layer.Writer) error { return snap.Diff(ctx, w) })
+}

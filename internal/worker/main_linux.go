@@ -1,0 +1,176 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/faces"
+	"github.com/ocibuild/ocibuild/internal/snapshot"
+)
+
+// socketFD is where a worker finds its end of the socket.
+const socketFD = 3
+
+// An init function, because the worker is this same binary executed again, and
+// a program that embeds the builder must not have to call anything for it. It
+// ends the process before the program's own main.
+func init() {
+	if len(os.Args) == 1 && os.Args[0] == argv0 {
+		os.Exit(workerMain())
+	}
+}
+
+func workerMain() int {
+	var st unix.Stat_t
+	if err := unix.Fstat(socketFD, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		fmt.Fprintln(os.Stderr, argv0+": is only started by ocibuild itself")
+		return 125
+	}
+	unix.CloseOnExec(socketFD)
+	closeInherited()
+	c, err := newConn(os.NewFile(socketFD, "client"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 125
+	}
+	// A terminal sends these to the whole group. What they mean for the build is
+	// the client's business. Caught, not ignored: a step would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	s, err := greeted(c)
+	if err != nil {
+		return 1
+	}
+	s.serve()
+	return 0
+}
+
+// closeInherited closes files that the embedding program leaves open in its
+// children. The Go runtime's own ones are of no named file.
+func closeInherited() {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd <= socketFD {
+			continue
+		}
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(to, "anon_inode:") {
+			unix.Close(fd)
+		}
+	}
+}
+
+// greeted waits for the first message and sets the worker up as it says.
+func greeted(c *conn) (*server, error) {
+	m, files, err := c.receive()
+	if err != nil {
+		return nil, err
+	}
+	closeAll(files)
+	answer := &message{ID: m.ID, Last: true}
+	s, err := setUp(c, m)
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	return s, errors.Join(err, c.send(answer))
+}
+
+func setUp(c *conn, m *message) (s *server, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("worker: panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	var g greeting
+	if err := json.Unmarshal(m.Body, &g); err != nil || m.Kind != kindHello {
+		return nil, fmt.Errorf("worker: not greeted: %w", errors.Join(err, errors.ErrUnsupported))
+	}
+	if err := becomeRoot(g.Isolation); err != nil {
+		return nil, err
+	}
+	if err := isolate(); err != nil {
+		return nil, err
+	}
+	dir, err := cache.OpenDir(g.Store)
+	if err != nil {
+		return nil, err
+	}
+	snaps, err := snapshot.NewManager(dir, flavour(dir))
+	if err != nil {
+		return nil, err
+	}
+	if err := probe(snaps); err != nil {
+		return nil, errors.Join(err, snaps.Close())
+	}
+	return newServer(c, dir, &faces.Store{Dir: dir}, snaps), nil
+}
+
+// becomeRoot takes the identity that the mapping of ids has given the user.
+func becomeRoot(isolation string) error {
+	if isolation != IsolationUserns {
+		return nil
+	}
+	// The groups of the user mean nothing to a build and cannot be dropped later.
+	if err := syscall.Setgroups(nil); err != nil {
+		return fmt.Errorf("worker: drop groups: %w", err)
+	}
+	if err := syscall.Setresgid(0, 0, 0); err != nil {
+		return fmt.Errorf("worker: become group 0: %w", err)
+	}
+	if err := syscall.Setresuid(0, 0, 0); err != nil {
+		return fmt.Errorf("worker: become user 0: %w", err)
+	}
+	return nil
+}
+
+// isolate closes what is still open towards the machine.
+func isolate() error {
+	// Again: changing ids has cleared it.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("worker: set parent death signal: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("worker: set dumpable: %w", err)
+	}
+	// No mount of a step may ever reach the machine.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("worker: make mounts private: %w", err)
+	}
+	unix.Umask(0o022)
+	return nil
+}
+
+// flavour finds out which attributes overlayfs can use here: root of a
+// container may be root of a user namespace without knowing it.
+func flavour(dir *cache.Dir) snapshot.Flavour {
+	path := filepath.Join(dir.Path(), "tmp")
+	const name = "trusted.overlay.probe"
+	if err := unix.Setxattr(path, name, []byte("y"), 0); err != nil {
+		return snapshot.User
+	}
+	_ = unix.Removexattr(path, name) // it means nothing to anybody
+	return snapshot.Trusted
+}
+
+// probe mounts an overlay, which is what everything here rests on.
+func probe(snaps *snapshot.Manager) error {
+	s, err := snaps.Prepare(context.Background(), nil)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}

@@ -1,0 +1,192 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// argv0 is how the worker recognises itself.
+const argv0 = "ocibuild-worker"
+
+// rung is one way to get the rights that a worker needs.
+type rung struct {
+	name  string
+	start func(context.Context, Options) (*Client, error)
+	hint  func(error) string // what may help against the error
+}
+
+var rungs = []rung{
+	{IsolationRoot, startRoot, rootHint},
+	{IsolationUserns, startUserns, usernsHint},
+}
+
+// Start starts a worker on the best rung that works, which is found by trying:
+// the worker mounts an overlay in the store before Start returns.
+func Start(ctx context.Context, o Options) (*Client, error) {
+	var err error
+	if o.Store, err = filepath.Abs(o.Store); err != nil {
+		return nil, err
+	}
+	var tried []error
+	for _, r := range rungs {
+		if o.Isolation != "" && o.Isolation != r.name || o.Isolation == "" && r.name == IsolationRoot && os.Geteuid() != 0 {
+			continue
+		}
+		c, err := r.start(ctx, o)
+		if err == nil {
+			c.Isolation = r.name
+			return c, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		tried = append(tried, fmt.Errorf("isolation %s: %w%s", r.name, err, r.hint(err)))
+	}
+	if tried == nil {
+		return nil, fmt.Errorf("unknown isolation %q", o.Isolation)
+	}
+	return nil, fmt.Errorf("no way to run build steps: %w", errors.Join(tried...))
+}
+
+func startRoot(ctx context.Context, o Options) (*Client, error) {
+	p, c, err := spawn(&syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS})
+	if err != nil {
+		return nil, err
+	}
+	return greet(ctx, newClient(o, c, p), IsolationRoot)
+}
+
+func rootHint(err error) string {
+	if errors.Is(err, unix.EPERM) || strings.Contains(err.Error(), unix.EPERM.Error()) {
+		return "; this root may not mount: in a container it needs CAP_SYS_ADMIN and a seccomp profile that allows mount"
+	}
+	return storeHint(err)
+}
+
+func storeHint(err error) string {
+	if strings.Contains(err.Error(), "overlay") && strings.Contains(err.Error(), unix.EINVAL.Error()) {
+		return "; the store may lie on an overlay itself, as in a container: put it on a volume or a tmpfs"
+	}
+	return ""
+}
+
+// greet tells the worker who it is and waits until it has shown that it works.
+func greet(ctx context.Context, c *Client, isolation string) (*Client, error) {
+	stop := context.AfterFunc(ctx, func() { _ = c.proc.kill() })
+	defer stop()
+	k, err := c.call(&message{Kind: kindHello}, greeting{Store: c.options.Store, Isolation: isolation})
+	if err == nil {
+		err = k.answer(ctx, nil)
+	}
+	if err != nil {
+		_ = c.proc.kill()
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// process is the child and what it said last.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when state is set
+	err   error         // of Wait
+	said  tail
+}
+
+// spawn executes this binary again as a worker. It inherits one socket and
+// nothing else: no environment, no files, no directory.
+func spawn(attr *syscall.SysProcAttr) (*process, *conn, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a socket: %w", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "worker")
+	defer theirs.Close()
+	c, err := newConn(os.NewFile(uintptr(fds[0]), "worker"))
+	if err != nil {
+		return nil, nil, err
+	}
+	attr.Pdeathsig = syscall.SIGKILL
+	p := &process{ended: make(chan struct{})}
+	// Not os.Executable: the file may have been replaced since.
+	p.cmd = &exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{argv0}, Env: []string{}, Dir: "/",
+		Stderr: &p.said, ExtraFiles: []*os.File{theirs}, SysProcAttr: attr,
+	}
+	started := make(chan error)
+	go p.keep(started)
+	if err := <-started; err != nil {
+		c.u.Close()
+		return nil, nil, fmt.Errorf("start the worker: %w", err)
+	}
+	return p, c, nil
+}
+
+// keep starts the child and waits for it on one thread: the kernel kills a child
+// with PDEATHSIG when the thread that started it ends, not the process.
+func (p *process) keep(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := p.cmd.Start()
+	started <- err
+	if err != nil {
+		return
+	}
+	p.err = p.cmd.Wait()
+	close(p.ended)
+}
+
+func (p *process) kill() error {
+	err := p.cmd.Process.Kill()
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
+// death explains why the worker cannot be spoken to.
+func (p *process) death(cause error) error {
+	_ = p.kill() // whatever it was doing, nobody hears of it any more
+	<-p.ended
+	text := "worker ended"
+	if p.err != nil {
+		text = fmt.Sprintf("worker died: %v", p.err)
+	}
+	if said := p.said.String(); said != "" {
+		text += ": " + said
+	}
+	return fmt.Errorf("%s (%w)", text, cause)
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	const most = 8 << 10
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	if len(t.buf) > most {
+		t.buf = append([]byte(nil), t.buf[len(t.buf)-most:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.buf))
+}

@@ -1,0 +1,114 @@
+package layer
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// openInRoot opens name as if root were the root of the file system.
+func openInRoot(root int, name string, flags uint64) (int, error) {
+	how := &unix.OpenHow{
+		Flags:   flags | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	for try := 0; ; try++ {
+		fd, err := unix.Openat2(root, name, how)
+		// EAGAIN: a rename somewhere on the machine made the kernel unsure about "..".
+		if (err == unix.EAGAIN && try < 128) || err == unix.EINTR {
+			continue
+		}
+		return fd, err
+	}
+}
+
+// openDir opens a directory for reading; the last component is not followed.
+func openDir(at int, name string) (int, error) {
+	return unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+func statAt(at int, name string) (*unix.Stat_t, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return nil, err
+	}
+	return &st, nil
+}
+
+func isDir(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+func isLink(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFLNK }
+
+// isWhiteout tells whether overlayfs takes the file for a whiteout.
+func isWhiteout(st *unix.Stat_t) bool {
+	return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
+}
+
+func readlinkAt(at int, name string) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(at, name, buf)
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
+}
+
+func futimens(fd int, ts []unix.Timespec) error {
+	return unix.UtimesNanoAt(unix.AT_FDCWD, procPath(fd, ""), ts, 0)
+}
+
+// procPath names the file name in the directory fd (or the file fd itself) for
+// the calls on extended attributes, which have no *at form on older kernels.
+func procPath(fd int, name string) string {
+	p := "/proc/self/fd/" + strconv.Itoa(fd)
+	if name != "" {
+		p += "/" + name
+	}
+	return p
+}
+
+// sortedNames lists the directory fd in byte order.
+func sortedNames(fd int) ([]string, error) {
+	dup, err := openDir(fd, ".")
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(dup), "directory")
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// removeAt removes a file or a whole directory tree without following links.
+func removeAt(at int, name string) error {
+	err := unix.Unlinkat(at, name, 0)
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	st, serr := statAt(at, name)
+	if serr != nil || !isDir(st) {
+		return err
+	}
+	fd, err := openDir(at, name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	names, err := sortedNames(fd)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := removeAt(fd, n); err != nil {
+			return err
+		}
+	}
+	return unix.Unlinkat(at, name, unix.AT_REMOVEDIR)
+}

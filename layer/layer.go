@@ -1,0 +1,91 @@
+package layer
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Layer is one layer of an image: a value known by the digest of its
+// uncompressed tar. Its faces are made when asked for, each at most once. A
+// Layer is safe for concurrent use.
+type Layer struct {
+	// DiffID is the digest of the uncompressed tar (image-spec, config.md#layer-diffid).
+	DiffID digest.Digest
+
+	faces Faces
+	toc   memo[*TOC]
+	desc  memo[ocispec.Descriptor]
+	blob  memo[Blob]
+	raw   memo[io.ReaderAt]
+}
+
+// Faces makes the faces of one layer. [Layer] calls each method until it has
+// succeeded once, and never twice at a time.
+type Faces interface {
+	// Descriptor describes the compressed blob, whose bytes need not be local.
+	// It waits for a compression that is under way.
+	Descriptor(ctx context.Context) (ocispec.Descriptor, error)
+	// TOC makes or reads the table of contents.
+	TOC(ctx context.Context) (*TOC, error)
+	// Blob brings the compressed bytes to this machine.
+	Blob(ctx context.Context) (Blob, error)
+	// Raw gives random access to the uncompressed tar.
+	Raw(ctx context.Context) (io.ReaderAt, error)
+}
+
+// Blob is a compressed layer that lies in a local file.
+type Blob struct {
+	Descriptor ocispec.Descriptor
+	Path       string
+}
+
+// New returns the layer with that DiffID whose faces f makes.
+func New(diffID digest.Digest, f Faces) *Layer {
+	return &Layer{DiffID: diffID, faces: f}
+}
+
+// Descriptor describes the compressed blob without bringing its bytes here. It
+// waits for a compression that is under way.
+func (l *Layer) Descriptor(ctx context.Context) (ocispec.Descriptor, error) {
+	return l.desc.get(ctx, l.faces.Descriptor)
+}
+
+// TOC returns the table of contents.
+func (l *Layer) TOC(ctx context.Context) (*TOC, error) { return l.toc.get(ctx, l.faces.TOC) }
+
+// Blob returns the compressed bytes as a local file; it may pull them, or wait
+// for a compression that is under way.
+func (l *Layer) Blob(ctx context.Context) (Blob, error) { return l.blob.get(ctx, l.faces.Blob) }
+
+// Raw gives random access to the uncompressed tar.
+func (l *Layer) Raw(ctx context.Context) (io.ReaderAt, error) { return l.raw.get(ctx, l.faces.Raw) }
+
+// Faces returns the maker of the layer's faces, so that who made it can
+// recognise its own (an origin registry, say).
+func (l *Layer) Faces() Faces { return l.faces }
+
+// memo keeps the first success of a function. A failure is not kept: the next
+// caller may have a context that still lives.
+type memo[T any] struct {
+	mu   sync.Mutex
+	done bool
+	val  T
+}
+
+func (m *memo[T]) get(ctx context.Context, f func(context.Context) (T, error)) (T, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.done {
+		return m.val, nil
+	}
+	v, err := f(ctx)
+	if err != nil {
+		return m.val, err
+	}
+	m.val, m.done = v, true
+	return v, nil
+}
