@@ -128,6 +128,10 @@ func (b *build) checkFiles() error {
 	case !fi.IsDir():
 		return &OptionError{"context", fmt.Sprintf("%s is not a directory", b.o.Context)}
 	}
+	// The frontend takes an ignore file that it cannot read for none at all.
+	if _, _, err := source.ReadIgnore(b.o.Context, b.o.Dockerfile); err != nil {
+		return err
+	}
 	if b.o.DockerfileData != nil {
 		return nil
 	}

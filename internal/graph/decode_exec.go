@@ -58,6 +58,9 @@ func decodeMount(m *pb.Mount, inputs int) (Mount, error) {
 	if out.Input < -1 || out.Input >= inputs {
 		return out, fmt.Errorf("mount %s: input %d of %d", out.Target, out.Input, inputs)
 	}
+	if m.GetMountType() != pb.MountType_BIND {
+		out.Output = -1 // the wire says 0 for secrets, which have none
+	}
 	switch t := m.GetMountType(); t {
 	case pb.MountType_BIND:
 		out.Type = MountBind

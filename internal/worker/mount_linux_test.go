@@ -114,4 +114,3 @@ func TestCacheMountSharing(t *testing.T) {
 		}
 	}
 }
-

@@ -4,9 +4,11 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -303,5 +305,63 @@ func TestUnknownIsolation(t *testing.T) {
 	_, err := Start(context.Background(), Options{Store: t.TempDir(), Isolation: "moon"})
 	if err == nil || !strings.Contains(err.Error(), "unknown isolation") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestMain lets the test be the program that is killed while a step runs.
+func TestMain(m *testing.M) {
+	if store := os.Getenv("WORKER_TEST_STORE"); store != "" {
+		c, err := Start(context.Background(), Options{Store: store})
+		if err != nil {
+			panic(err)
+		}
+		var r Request
+		if err := json.Unmarshal([]byte(os.Getenv("WORKER_TEST_REQUEST")), &r); err != nil {
+			panic(err)
+		}
+		_, err = c.Exec(context.Background(), &r, sandbox.Stdio{Stdout: os.Stdout})
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+func TestKilledClientLeavesNoProcess(t *testing.T) {
+	h := newHouse(t)
+	request, err := json.Marshal(h.shell("echo running; sleep 60"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{"WORKER_TEST_STORE=" + h.dir.Path(), "WORKER_TEST_REQUEST=" + string(request), "PATH=" + os.Getenv("PATH")}
+	pr, pw, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pr.Close()
+	cmd.Stdout = pw
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pw.Close()
+	if _, err := io.ReadFull(pr, make([]byte, len("running\n"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	// The step holds the other end of the pipe for as long as it lives.
+	if err := pr.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pr.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the step lives on: %v", err)
+	}
+	c, err := Start(context.Background(), Options{Store: h.dir.Path()}) // sweeps what is left
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }
