@@ -109,12 +109,36 @@ func (d *Dir) Get(_ context.Context, k Key) (*Record, error) {
 }
 
 // Put implements Store.
-func (d *Dir) Put(_ context.Context, k Key, r *Record) error {
+func (d *Dir) Put(_ context.Context, k Key, r *Record, also ...Key) error {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("record %s: %w", k, err)
 	}
-	return d.replace(d.keyPath(k), data)
+	if err := d.replace(d.keyPath(k), data); err != nil {
+		return fmt.Errorf("record %s: %w", k, err)
+	}
+	for _, a := range also {
+		if err := d.alias(d.keyPath(k), d.keyPath(a), data); err != nil {
+			return fmt.Errorf("record %s: %w", a, err)
+		}
+	}
+	return nil
+}
+
+// alias gives a file another name, in place of what has the name. Records
+// never change, so a hard link does; a file system without them gets a copy.
+func (d *Dir) alias(from, to string, data []byte) error {
+	err := os.Link(from, to)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return err
+		}
+		err = os.Link(from, to)
+	}
+	if err == nil {
+		return nil
+	}
+	return d.replace(to, data)
 }
 
 // Touch marks a record as used now, so that collection keeps it.

@@ -42,8 +42,8 @@ type Store interface {
 	// Get returns the record of k, or ErrNotFound. A damaged record is a miss
 	// whose error tells the reason and is ErrNotFound as well.
 	Get(ctx context.Context, k Key) (*Record, error)
-	// Put keeps r under k; an older record of k is replaced.
-	Put(ctx context.Context, k Key, r *Record) error
+	// Put keeps r under k, and under further keys; older records are replaced.
+	Put(ctx context.Context, k Key, r *Record, also ...Key) error
 	Blobs
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -11,6 +12,10 @@ import (
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/layer"
 )
+
+// waitSize is the size of a tar in bytes that is compressed sooner than the
+// table of contents is published twice.
+const waitSize = 1 << 20
 
 // CreateOptions says how Create makes a layer.
 type CreateOptions struct {
@@ -51,9 +56,10 @@ type making struct {
 	store  *Store
 	w      *layer.Writer
 	file   *os.File
-	spool  *os.File
+	spool  *spool
 	reused *os.File
 
+	once sync.Once
 	done chan struct{} // closed when blob, toc and err are set
 	blob layer.Blob
 	toc  *layer.TOC
@@ -68,11 +74,7 @@ func (s *Store) begin(ctx context.Context, o CreateOptions) (*making, error) {
 	}
 	wo := layer.WriterOptions{Compression: s.Compression, Reuse: m.reuse(o.Previous)}
 	if o.Spool {
-		if m.spool, err = s.Dir.TempFile("spool-*"); err != nil {
-			m.drop()
-			return nil, err
-		}
-		os.Remove(m.spool.Name())
+		m.spool = &spool{dir: s.Dir}
 		wo.Spool = m.spool
 	}
 	m.w = layer.NewWriter(ctx, m.file, wo)
@@ -103,13 +105,20 @@ func (m *making) write(o CreateOptions, fill func(*layer.Writer) error) (digest.
 	if err != nil || !o.Publish {
 		return diffID, err
 	}
+	if m.w.TOC().RawSize < waitSize {
+		m.finish(diffID)
+		return diffID, m.err
+	}
 	if _, err := m.store.Dir.ReadTOC(diffID); err == nil {
 		return diffID, nil // it may have groups, which this one has not yet
 	}
 	return diffID, m.store.Dir.WriteTOC(diffID, m.w.TOC().Encode())
 }
 
-func (m *making) finish(diffID digest.Digest) {
+// finish waits for the compression and puts everything in its place, once.
+func (m *making) finish(diffID digest.Digest) { m.once.Do(func() { m.place(diffID) }) }
+
+func (m *making) place(diffID digest.Digest) {
 	defer close(m.done)
 	defer m.closeFiles()
 	desc, toc, err := m.w.Wait()
@@ -138,10 +147,13 @@ func (m *making) drop() {
 }
 
 func (m *making) closeFiles() {
-	for _, f := range []*os.File{m.file, m.spool, m.reused} {
+	for _, f := range []*os.File{m.file, m.reused} {
 		if f != nil {
 			f.Close()
 		}
+	}
+	if m.spool != nil {
+		m.spool.close()
 	}
 }
 

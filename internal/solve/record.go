@@ -39,7 +39,7 @@ func (s *Solver) previous(ctx context.Context, shape cache.Key) Previous {
 	if err != nil || len(rec.Outputs) == 0 || len(rec.Outputs[0]) == 0 {
 		return Previous{}
 	}
-	return rec.Outputs[0][0]
+	return rec.Outputs[0][len(rec.Outputs[0])-1]
 }
 
 // keep records outputs under further keys; it waits for nothing but blobs.
@@ -73,18 +73,16 @@ func (s *Solver) record(ctx context.Context, outs [][]Layer, keys []key) error {
 			rec.Outputs[i] = append(rec.Outputs[i], cl)
 		}
 	}
+	var also []cache.Key
 	for _, k := range keys {
-		rec.Parts = k.parts
-		if err := s.Faces.Dir.Put(ctx, k.key, rec); err != nil {
-			return fmt.Errorf("keep the record of a step: %w", err)
+		if k.shape != (cache.Key{}) {
+			also = append(also, k.shape)
 		}
-		if k.shape == (cache.Key{}) || len(rec.Outputs) == 0 || len(rec.Outputs[0]) == 0 {
-			continue
-		}
-		last := rec.Outputs[0][len(rec.Outputs[0])-1]
-		if err := s.Faces.Dir.Put(ctx, k.shape, &cache.Record{Outputs: [][]cache.Layer{{last}}}); err != nil {
-			return fmt.Errorf("keep the record of a step: %w", err)
-		}
+		also = append(also, k.key)
+	}
+	rec.Parts = keys[0].parts
+	if err := s.Faces.Dir.Put(ctx, also[0], rec, also[1:]...); err != nil {
+		return fmt.Errorf("keep what a step made: %w", err)
 	}
 	return nil
 }
