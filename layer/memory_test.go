@@ -133,11 +133,15 @@ func viewOf(t testing.TB, layers ...[]item) *View {
 // noise yields content that is neither all the same nor incompressible.
 func noise(seed uint64, n int) string {
 	r := rand.New(rand.NewPCG(seed, 1))
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = "abcdefghijklmnop \n"[r.IntN(18)]
+	words := make([]byte, 8<<10)
+	for i := range words {
+		words[i] = "abcdefghijklmnop \n"[r.IntN(18)]
 	}
-	return string(b)
+	b := make([]byte, 0, n+32)
+	for len(b) < n {
+		b = append(b, words[r.IntN(len(words)-32):][:32]...)
+	}
+	return string(b[:n])
 }
 
 // forest yields many files in many directories, sorted.

@@ -8,7 +8,6 @@ import (
 	"hash/crc32"
 	"io"
 	"runtime"
-	"sync"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
@@ -20,13 +19,14 @@ import (
 var (
 	compressors = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
 	groupMemory = semaphore.NewWeighted(maxGroupMemory)
-	rawBuffers  sync.Pool // of *[]byte, as large as a group
-	outBuffers  sync.Pool
+	rawBuffers  bufferPool
+	outBuffers  bufferPool
 )
 
-// maxGroupMemory bounds groups between hash and blob. Each writer has two more,
-// the one that is being filled and the one that is being hashed.
-const maxGroupMemory = 24 << 20
+// maxGroupMemory bounds groups between hash and blob: four large ones, or as
+// many as there are cores to work on them. Each writer has two more, the one
+// that is being filled and the one that is being hashed.
+var maxGroupMemory = max(4, int64(runtime.GOMAXPROCS(0))) * 6 << 20
 
 // minCost is what the smallest group counts for, which bounds their number.
 const minCost = 256 << 10
@@ -81,6 +81,8 @@ func startPipe(ctx context.Context, dst io.Writer, o WriterOptions) *pipe {
 		hashed: make(chan struct{}), gone: make(chan struct{}),
 		done: ctx.Done(), fail: fail, cause: func() error { return context.Cause(ctx) },
 	}
+	rawBuffers.enter()
+	outBuffers.enter()
 	for _, stage := range []func(context.Context) error{p.hash, p.dispatch, p.collect} {
 		p.live.Add(1)
 		defer p.start(func() error { return stage(ctx) })
@@ -98,6 +100,8 @@ func (p *pipe) start(f func() error) {
 		}
 		if p.live.Add(-1) == 0 {
 			groupMemory.Release(p.held.Swap(0))
+			rawBuffers.leave()
+			outBuffers.leave()
 			p.fail(nil)
 			close(p.gone)
 		}
@@ -143,7 +147,7 @@ func (p *pipe) hash(ctx context.Context) error {
 			}
 			g.Offset = spoolSize
 			spoolSize += g.RawSize
-			keepBuffer(&rawBuffers, &g.raw)
+			rawBuffers.put(&g.raw)
 			p.spooled.Add(1)
 		}
 		p.queue.push(g)
@@ -186,13 +190,11 @@ func (p *pipe) hold(g *group, cost int64) {
 	p.held.Add(cost)
 }
 
-// shrink gives back what g holds beyond n.
-func (p *pipe) shrink(g *group, n int64) {
-	if n < g.cost {
-		p.held.Add(n - g.cost)
-		groupMemory.Release(g.cost - n)
-		g.cost = n
-	}
+// release gives back what g holds. It holds all until it is in the blob, so that
+// there are no more buffers of either kind than groups that fit.
+func (p *pipe) release(g *group) {
+	p.held.Add(-g.cost)
+	groupMemory.Release(g.cost)
 }
 
 // dispatch starts the compression of groups in the order of the tar.
@@ -228,7 +230,7 @@ func (p *pipe) unspool(ctx context.Context, g *group) error {
 		return err
 	}
 	p.spooled.Add(-1)
-	g.raw = getBuffer(&rawBuffers, int(g.RawSize))[:g.RawSize]
+	g.raw = rawBuffers.get(int(g.RawSize))[:g.RawSize]
 	if _, err := p.spool.ReadAt(g.raw, g.Offset); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
@@ -239,7 +241,7 @@ func (p *pipe) unspool(ctx context.Context, g *group) error {
 func (p *pipe) pack(g *group) error {
 	sum := sha256.Sum256(g.raw)
 	g.Digest = makeDigest(sum[:])
-	buf := getBuffer(&outBuffers, len(g.raw)/2)
+	buf := outBuffers.get(len(g.raw) / 2)
 	out, ok := p.reuse.find(g, buf)
 	if !ok {
 		var err error
@@ -248,8 +250,7 @@ func (p *pipe) pack(g *group) error {
 		}
 	}
 	g.out, g.Size, g.Checksum = out, int64(len(out)), crc32.Checksum(out, castagnoli)
-	keepBuffer(&rawBuffers, &g.raw)
-	p.shrink(g, max(int64(cap(out)), minCost))
+	rawBuffers.put(&g.raw)
 	close(g.packed) // not after an error, either
 	return nil
 }
@@ -270,8 +271,8 @@ func (p *pipe) collect(ctx context.Context) error {
 		g.Offset = size
 		size += g.Size
 		p.groups = append(p.groups, g.Group)
-		keepBuffer(&outBuffers, &g.out)
-		p.shrink(g, 0)
+		outBuffers.put(&g.out)
+		p.release(g)
 	}
 	if ctx.Err() != nil {
 		return nil

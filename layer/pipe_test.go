@@ -51,6 +51,7 @@ func (s slow) Append(dst, raw []byte) ([]byte, error) {
 }
 
 func TestWriterFailures(t *testing.T) {
+	gate := make(chan struct{})
 	items := []item{reg("huge", noise(1, 60<<20))}
 	tests := []struct {
 		name string
@@ -60,12 +61,16 @@ func TestWriterFailures(t *testing.T) {
 	}{
 		{"compressor", io.Discard, WriterOptions{Compression: &brokenCompression{counted{Compression: Gzip}}}, "compressor broke"},
 		{"blob", brokenFile{}, WriterOptions{}, "write blob: disk is full"},
-		{"spool", io.Discard, WriterOptions{Spool: brokenFile{}, Compression: slow{Uncompressed}}, "spool: disk is full"},
+		{"spool", io.Discard, WriterOptions{Spool: brokenFile{}, Compression: gated{Uncompressed, gate}}, "spool: disk is full"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			defer idle(t)
 			w := NewWriter(context.Background(), tt.dst, tt.o)
+			if tt.name == "spool" {
+				// Nothing gets through until the spool has been tried.
+				go func() { <-w.pipe.done; close(gate) }()
+			}
 			err := w.Add(items[0].Entry, strings.NewReader(items[0].content))
 			if err == nil {
 				_, err = w.Finish()

@@ -83,20 +83,60 @@ func (r *reuse) find(g *group, dst []byte) ([]byte, bool) {
 	return dst, crc32.Checksum(dst, castagnoli) == old.Checksum
 }
 
-// getBuffer returns an empty buffer for n bytes.
-func getBuffer(pool *sync.Pool, n int) []byte {
-	if b, _ := pool.Get().(*[]byte); b != nil {
-		return grow((*b)[:0], n)
+// bufferPool keeps buffers between groups. It is no plain sync.Pool: that one
+// hands its buffers to the garbage collector while we need them, so that twice
+// as many are in memory. Only when no writer is left may the collector have them.
+type bufferPool struct {
+	mu    sync.Mutex
+	users int
+	free  [][]byte
+	idle  sync.Pool // of *[]byte
+}
+
+func (p *bufferPool) enter() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.users++
+}
+
+func (p *bufferPool) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.users--; p.users > 0 {
+		return
+	}
+	for _, b := range p.free {
+		p.idle.Put(&b)
+	}
+	p.free = nil
+}
+
+// get returns an empty buffer for n bytes.
+func (p *bufferPool) get(n int) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if last := len(p.free) - 1; last >= 0 {
+		b := p.free[last]
+		p.free = p.free[:last]
+		return grow(b, n)
+	}
+	if b, _ := p.idle.Get().(*[]byte); b != nil {
+		return grow(*b, n)
 	}
 	return grow(nil, n)
 }
 
-// keepBuffer takes a buffer back for the next group and forgets it in place.
-func keepBuffer(pool *sync.Pool, b *[]byte) {
+// put takes a buffer back and forgets it in place.
+func (p *bufferPool) put(b *[]byte) {
 	buf := (*b)[:0]
 	*b = nil
-	if cap(buf) > 0 && cap(buf) <= 2*maxGroup {
-		pool.Put(&buf)
+	if cap(buf) == 0 || cap(buf) > 2*maxGroup {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.users > 0 {
+		p.free = append(p.free, buf)
 	}
 }
 

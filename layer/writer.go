@@ -130,7 +130,7 @@ func (w *Writer) room(n int) {
 		n = max(n, groupRoom) // this is no small layer
 	}
 	if w.raw == nil {
-		w.raw = getBuffer(&rawBuffers, n)
+		w.raw = rawBuffers.get(n)
 		return
 	}
 	w.raw = grow(w.raw, n)

@@ -1,5 +1,3 @@
-//go:build ignore
-
 // Command embed builds an image from within a Go program: the library is all it needs, there is no daemon to ask and
 // no hook to call in main.
 //
@@ -26,5 +24,5 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(result.Digest)
+	fmt.Println(result.Digest())
 }
