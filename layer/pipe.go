@@ -23,10 +23,10 @@ var (
 	outBuffers  bufferPool
 )
 
-// maxGroupMemory bounds groups between hash and blob: four large ones, or as
-// many as there are cores to work on them. Each writer has two more, the one
+// maxGroupMemory bounds groups between hash and blob: more than one large one
+// for each core that works on them. Each writer has two more, the one
 // that is being filled and the one that is being hashed.
-var maxGroupMemory = max(4, int64(runtime.GOMAXPROCS(0))) * 6 << 20
+var maxGroupMemory = max(2, int64(runtime.GOMAXPROCS(0))) * 4 << 20
 
 // minCost is what the smallest group counts for, which bounds their number.
 const minCost = 256 << 10

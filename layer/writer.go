@@ -54,8 +54,8 @@ type Writer struct {
 // and before an entry with which it would exceed the greatest. The content of a
 // file beyond the greatest size is cut into blocks of that size.
 const (
-	minGroup = 1 << 20
-	maxGroup = 4 << 20
+	minGroup = 512 << 10
+	maxGroup = 2 << 20
 )
 
 // NewWriter returns a Writer whose compressed blob goes to dst. Whoever makes
@@ -138,7 +138,7 @@ func (w *Writer) room(n int) {
 
 // endsGroup tells whether a group ends after the entry. It depends on the entry
 // alone, so a change in one place moves no boundary in another. The chance grows
-// with the size, which makes groups of about 1 MiB more than the least.
+// with the size, which makes groups of about half a MiB more than the least.
 func endsGroup(name string, size int64) bool {
 	h := uint64(14695981039346656037) // FNV-1a
 	for i := range len(name) {
@@ -147,7 +147,7 @@ func endsGroup(name string, size int64) bool {
 	// Names that differ at the end only differ in few bits so far.
 	h = (h ^ h>>33) * 0xff51afd7ed558ccd
 	h ^= h >> 33
-	return h>>44 < uint64(size) // of 20 bits, hence 1 MiB
+	return h>>45 < uint64(size) // of 19 bits, hence half a MiB
 }
 
 // content copies the content of e into the tar, and pads it.

@@ -31,14 +31,13 @@ const buildkitConfig = `root = %q
 // BuildKit is a running daemon and its client.
 type BuildKit struct {
 	lab    *Lab
-	name   string
 	daemon *daemon
 	socket string
 }
 
-// StartBuildKit starts a daemon; the state that an earlier one of this name left is gone.
-func (l *Lab) StartBuildKit(ctx context.Context, name string) (*BuildKit, error) {
-	dir, err := l.Dir("buildkit-" + name)
+// StartBuildKit starts a daemon that has no state yet.
+func (l *Lab) StartBuildKit(ctx context.Context) (*BuildKit, error) {
+	dir, err := l.Dir("buildkit")
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +46,7 @@ func (l *Lab) StartBuildKit(ctx context.Context, name string) (*BuildKit, error)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	b := &BuildKit{lab: l, name: name, socket: "unix://" + filepath.Join(dir, "sock")}
+	b := &BuildKit{lab: l, socket: "unix://" + filepath.Join(dir, "sock")}
 	cmd := Command(ctx, l.buildkitd, "--config", config, "--addr", b.socket)
 	// Its mounts go when it goes.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
@@ -62,11 +61,8 @@ func (l *Lab) StartBuildKit(ctx context.Context, name string) (*BuildKit, error)
 	return b, nil
 }
 
-// Stop ends the daemon and removes its state.
-func (b *BuildKit) Stop() {
-	b.daemon.stop()
-	os.RemoveAll(filepath.Join(b.lab.dir, "work", "buildkit-"+b.name))
-}
+// Stop ends the daemon.
+func (b *BuildKit) Stop() { b.daemon.stop() }
 
 func (b *BuildKit) client(ctx context.Context, args ...string) *exec.Cmd {
 	return Command(ctx, b.lab.buildctl, append([]string{"--addr", b.socket}, args...)...)

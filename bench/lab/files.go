@@ -67,10 +67,10 @@ func (f Files) WriteTo(dir string) error {
 	return nil
 }
 
-// vocabulary makes text that compresses to about 0.32, like a system's /usr.
+// vocabulary is for text that compresses to about 0.32, like a system's /usr.
 var vocabulary = func() [][]byte {
 	r := rand.New(rand.NewPCG(1, 2))
-	words := make([][]byte, 4096)
+	words := make([][]byte, 1<<12)
 	for i := range words {
 		word := make([]byte, 3+r.IntN(8))
 		for j := range word {
@@ -87,9 +87,10 @@ func fill(buf []byte, f file) []byte {
 	buf = buf[:0]
 	for int64(len(buf)) < f.size {
 		n := r.Uint64()
-		// The smaller of two draws, squared: few words are common, many are rare.
+		// The smaller of two draws, times a third: few words are common, many are rare.
 		at := min(n&0xfff, n>>12&0xfff)
 		at = at * (n >> 24 & 0xfff) >> 12
+		at = at * (n >> 36 & 0xfff) >> 12
 		buf = append(buf, vocabulary[at]...)
 	}
 	return buf[:f.size]

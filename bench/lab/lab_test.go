@@ -50,12 +50,12 @@ func TestContainersAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	daemon, err := l.StartBuildKit(t.Context(), "test")
+	daemon, err := l.StartBuildKit(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer daemon.Stop()
-	store, err := l.NewStore(t.Context(), "test")
+	store, err := l.NewStore(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

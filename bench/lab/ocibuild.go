@@ -8,13 +8,13 @@ type Ocibuild struct {
 	binary, store string
 }
 
-// NewStore makes an empty store; the one that had this name is gone.
-func (l *Lab) NewStore(ctx context.Context, name string) (*Ocibuild, error) {
+// NewStore makes an empty store.
+func (l *Lab) NewStore(ctx context.Context) (*Ocibuild, error) {
 	binary, err := l.Ocibuild(ctx)
 	if err != nil {
 		return nil, err
 	}
-	store, err := l.Dir("store-" + name)
+	store, err := l.Dir("store")
 	return &Ocibuild{lab: l, binary: binary, store: store}, err
 }
 

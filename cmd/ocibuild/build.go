@@ -52,25 +52,25 @@ Exit codes: 0 built, 1 the build failed, 2 wrong usage, 130 interrupted.`,
 func (f *buildFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVarP(&f.file, "file", "f", "", "the Dockerfile, if not CONTEXT/Dockerfile; - reads standard `input`")
+	fs.StringVarP(&f.file, "file", "f", "", "`FILE` in place of CONTEXT/Dockerfile; - is standard input")
 	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the image; may be given several times")
 	fs.StringArrayVar(&f.args, "build-arg", nil, "`KEY=VALUE` for ARG; KEY alone takes the environment's value")
 	fs.StringArrayVar(&f.labels, "label", nil, "`KEY=VALUE` to add to the image")
-	fs.StringVar(&f.target, "target", "", "`stage` to build instead of the last")
+	fs.StringVar(&f.target, "target", "", "`STAGE` to build instead of the last")
 	fs.BoolVar(&f.noCache, "no-cache", false, "do every step anew")
 	fs.BoolVar(&f.pull, "pull", false, "ask the registry for base images that the store has")
 	fs.StringArrayVarP(&f.outputs, "output", "o", nil,
 		"`type=TYPE,dest=PATH`: where the image goes instead of the store:\noci (archive; tar=false: folder), docker (archive), registry, image (the store)")
 	fs.BoolVar(&f.push, "push", false, "push to the registry of each -t: -o type=registry")
 	fs.StringArrayVar(&f.secrets, "secret", nil, "`id=ID,src=FILE` or id=ID,env=VARIABLE, for RUN --mount=type=secret")
-	fs.StringVar(&f.network, "network", "default", "network of RUN: `host`, none or default (host)")
-	fs.StringVar(&f.platform, "platform", "", "`platform` of the image, such as linux/arm64")
+	fs.StringVar(&f.network, "network", "", "network of RUN, `MODE`: host or none (default host)")
+	fs.StringVar(&f.platform, "platform", "", "`PLATFORM` of the image, such as linux/arm64")
 	fs.StringArrayVarP(&f.volumes, "volume", "v", nil, "`HOST:PATH[:ro]`: show a file or folder of the host to every RUN;\nit is in no layer and no cache key")
-	fs.StringVar(&f.progress, "progress", "auto", "how to show progress: auto, tty, plain, rawjson or `quiet`")
+	fs.StringVar(&f.progress, "progress", "auto", "`MODE` of showing progress: auto, tty, plain, rawjson or quiet")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print only the image's digest, on standard output: --progress quiet")
-	fs.StringVar(&f.iidFile, "iidfile", "", "write the image's digest to this `file`")
-	fs.StringVar(&f.metadataFile, "metadata-file", "", "write what was built, as JSON, to this `file`")
-	fs.IntVar(&f.jobs, "jobs", 0, "how many steps work at a time (default 4)")
+	fs.StringVar(&f.iidFile, "iidfile", "", "write the image's digest to this `FILE`")
+	fs.StringVar(&f.metadataFile, "metadata-file", "", "write what was built, as JSON, to this `FILE`")
+	fs.IntVar(&f.jobs, "jobs", 0, "`NUMBER` of steps that work at a time (default 4)")
 	f.registry.add(fs)
 }
 

@@ -53,7 +53,7 @@ func (c *cli) inspect(ctx context.Context, arg string, raw, config bool) error {
 	if err != nil {
 		return err
 	}
-	img, err := s.image(ctx, arg, ocispec.Platform{})
+	img, err := s.image(ctx, arg)
 	if err != nil {
 		return err
 	}

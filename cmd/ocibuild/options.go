@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -134,49 +135,57 @@ func fields(flag, s string) ([]field, error) {
 	return out, nil
 }
 
-// parseSecret reads "id=ID[,src=FILE|env=VARIABLE][,type=file|env]". Without a
-// source, a variable named ID is meant, or else a file.
+// secretFlag is one --secret as it was written.
+type secretFlag struct{ id, file, env, kind string }
+
+// parseSecret reads "id=ID[,src=FILE|env=VARIABLE][,type=file|env]".
 func parseSecret(s string) (builder.Secret, error) {
 	list, err := fields("--secret", s)
 	if err != nil {
 		return builder.Secret{}, err
 	}
-	var id, file, env, kind string
-	for _, f := range list {
-		switch {
-		case f.key == "id":
-			id = f.value
-		case f.key == "src" || f.key == "source":
-			file = f.value
-		case f.key == "env":
-			env = f.value
-		case f.key == "type" && (f.value == "file" || f.value == "env"):
-			kind = f.value
-		case f.key == "type":
-			return builder.Secret{}, usagef("--secret %q: type %q is not one of file, env", s, f.value)
+	var f secretFlag
+	for _, one := range list {
+		switch one.key {
+		case "id":
+			f.id = one.value
+		case "src", "source":
+			f.file = one.value
+		case "env":
+			f.env = one.value
+		case "type":
+			f.kind = one.value
 		default:
-			return builder.Secret{}, usagef("--secret %q: unknown key %q (value %q); there are id, src, env, type", s, f.key, f.value)
+			return builder.Secret{}, usagef("--secret %q: unknown key %q (value %q); there are id, src, env, type", s, one.key, one.value)
 		}
 	}
 	switch {
-	case id == "":
+	case f.id == "":
 		return builder.Secret{}, usagef("--secret %q: no id", s)
-	case file != "" && env != "":
+	case f.file != "" && f.env != "":
 		return builder.Secret{}, usagef("--secret %q: both a file and a variable", s)
-	case kind == "env" && env == "":
-		env, file = file, "" // as docker has it: src names the variable
-		if env == "" {
-			env = id
-		}
-	case file == "" && env == "" && kind == "":
-		if _, ok := os.LookupEnv(id); ok {
-			env = id
-		}
+	case f.kind != "" && f.kind != "file" && f.kind != "env":
+		return builder.Secret{}, usagef("--secret %q: type %q is not one of file, env", s, f.kind)
 	}
-	if env == "" && file == "" {
-		file = id
+	return builder.Secret{ID: f.id, Value: secretValue(f.source())}, nil
+}
+
+// source returns the file or the variable. Without either, as docker has it, a
+// variable of the id's name is meant, or else a file; with type=env, src names
+// a variable.
+func (f *secretFlag) source() (file, env string) {
+	switch {
+	case f.env != "":
+		return "", f.env
+	case f.kind == "env":
+		return "", cmp.Or(f.file, f.id)
+	case f.file != "":
+		return f.file, ""
 	}
-	return builder.Secret{ID: id, Value: secretValue(file, env)}, nil
+	if _, ok := os.LookupEnv(f.id); ok && f.kind == "" {
+		return "", f.id
+	}
+	return f.id, ""
 }
 
 func secretValue(file, env string) func() ([]byte, error) {

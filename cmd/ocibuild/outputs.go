@@ -65,27 +65,31 @@ func (d *destination) set(s string, f field) error {
 func (d *destination) check(s string) error {
 	switch d.kind {
 	case "oci", "docker":
-		switch {
-		case d.dest == "" && d.kind == "docker":
-			return usagef("--output %q: no dest, and there is no docker daemon that it could be given to", s)
-		case d.dest == "":
-			return usagef("--output %q: no dest", s)
-		case d.folder && (d.kind == "docker" || d.dest == "-"):
-			return usagef("--output %q: tar=false wants type=oci and a folder", s)
-		case d.push:
-			return usagef("--output %q: push=true wants type=image or type=registry", s)
-		}
+		return d.checkFile(s)
 	case "registry", "image":
 		if d.dest != "" || d.folder {
 			return usagef("--output %q: dest and tar are for type=oci and type=docker", s)
 		}
 		d.push = d.push || d.kind == "registry"
+		return nil
 	case "local", "tar":
 		return usagef("--output %q: type=%s is not supported yet", s, d.kind)
 	case "":
 		return usagef("--output %q: no type", s)
-	default:
-		return usagef("--output %q: type %q is not one of oci, docker, registry, image", s, d.kind)
+	}
+	return usagef("--output %q: type %q is not one of oci, docker, registry, image", s, d.kind)
+}
+
+func (d *destination) checkFile(s string) error {
+	switch {
+	case d.dest == "" && d.kind == "docker":
+		return usagef("--output %q: no dest, and there is no docker daemon that it could be given to", s)
+	case d.dest == "":
+		return usagef("--output %q: no dest", s)
+	case d.folder && (d.kind == "docker" || d.dest == "-"):
+		return usagef("--output %q: tar=false wants type=oci and a folder", s)
+	case d.push:
+		return usagef("--output %q: push=true wants type=image or type=registry", s)
 	}
 	return nil
 }

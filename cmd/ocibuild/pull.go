@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -30,7 +31,7 @@ func (c *cli) pullCommand() *cobra.Command {
 			return c.pull(ctx, &f, args[0], append(ps, ocispec.Platform{})[0], quiet)
 		}),
 	}
-	cmd.Flags().StringVar(&platform, "platform", "", "`platform` of the image, such as linux/arm64")
+	cmd.Flags().StringVar(&platform, "platform", "", "`PLATFORM` of the image, such as linux/arm64")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only the image's digest, on standard output")
 	f.add(cmd.Flags())
 	return cmd
@@ -64,8 +65,7 @@ func (c *cli) pull(ctx context.Context, f *registryFlags, ref string, p ocispec.
 	})
 	if err != nil {
 		tell(progress.Event{Kind: progress.Error, Error: err.Error()})
-		face.Close()
-		return err
+		return errors.Join(err, face.Close())
 	}
 	tell(progress.Event{Kind: progress.Done})
 	if err := face.Close(); err != nil {

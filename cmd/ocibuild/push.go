@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/ocibuild/ocibuild/builder/output"
@@ -32,7 +31,7 @@ func (c *cli) push(ctx context.Context, f *registryFlags, from, dest string) (er
 	if err != nil {
 		return err
 	}
-	img, err := s.image(ctx, from, ocispec.Platform{})
+	img, err := s.image(ctx, from)
 	if err != nil {
 		return err
 	}

@@ -23,9 +23,9 @@ func (c *cli) rootCommand() *cobra.Command {
 	root.Use, root.Short, root.Long = "ocibuild [build] [flags] CONTEXT", "", about
 	root.Example = ""
 	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
-	root.PersistentFlags().StringVar(&c.store, "store", "", "`folder` of the local store")
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true}) // --help is enough
+	root.PersistentFlags().StringVar(&c.store, "store", "", "`FOLDER` of the local store")
 	root.AddCommand(
 		c.buildCommand(), c.imagesCommand(), c.inspectCommand(), c.loadCommand(), c.pullCommand(), c.pushCommand(),
 		c.rmiCommand(), c.runCommand(), c.saveCommand(), c.tagCommand(), c.versionCommand(),

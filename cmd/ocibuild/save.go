@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -20,8 +19,8 @@ func (c *cli) saveCommand() *cobra.Command {
 		Use: "save NAME", Short: "Write an image of the store to an archive or a folder", Args: between(1, 1),
 		RunE: c.do(func(ctx context.Context, args []string) error { return c.save(ctx, args[0], to, format) }),
 	}
-	cmd.Flags().StringVarP(&to, "output", "o", "-", "`path` of the archive or folder; - is standard output")
-	cmd.Flags().StringVar(&format, "format", "", "oci-archive, oci-dir (for an existing folder, or a path that\nends in a slash) or docker-`archive`")
+	cmd.Flags().StringVarP(&to, "output", "o", "-", "`PATH` of the archive or folder; - is standard output")
+	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: oci-archive, docker-archive or oci-dir, which is the\ndefault for a folder that exists and a path that ends in /")
 	return cmd
 }
 
@@ -34,7 +33,7 @@ func (c *cli) save(ctx context.Context, arg, to, format string) error {
 	if err != nil {
 		return err
 	}
-	img, err := s.image(ctx, arg, ocispec.Platform{})
+	img, err := s.image(ctx, arg)
 	if err != nil {
 		return err
 	}

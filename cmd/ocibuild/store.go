@@ -76,13 +76,13 @@ func tagName(arg string) (string, error) {
 	return named.String(), nil
 }
 
-// image finds an image of the store.
-func (s *store) image(ctx context.Context, arg string, p ocispec.Platform) (*source.Image, error) {
+// image finds an image of the store; of an index, that for this machine.
+func (s *store) image(ctx context.Context, arg string) (*source.Image, error) {
 	named, err := name(arg)
 	if err != nil {
 		return nil, err
 	}
-	img, err := s.images.Load(ctx, named.String(), p)
+	img, err := s.images.Load(ctx, named.String(), ocispec.Platform{})
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, rerr := s.dir.Resolve(named.String()); rerr != nil {
 			return nil, fmt.Errorf("image %q is not in the store %s", familiar(arg), s.dir.Path())

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 )
 
@@ -33,7 +32,7 @@ func (c *cli) tag(ctx context.Context, args []string) error {
 	}
 	desc, err := s.dir.Resolve(from.String()) // an index stays one
 	if errors.Is(err, fs.ErrNotExist) {
-		img, err := s.image(ctx, args[0], ocispec.Platform{})
+		img, err := s.image(ctx, args[0])
 		if err != nil {
 			return err
 		}

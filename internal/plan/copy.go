@@ -190,7 +190,7 @@ func (c *copier) file(ctx context.Context, e layer.Entry, rel, target string) er
 		return err
 	}
 	out := c.entry(e, target)
-	n := c.t.put(out, content{tree: c.src, from: e})
+	n := c.t.put(out, content{tree: c.src, from: e.Name})
 	if e.Inode != "" {
 		l := c.links[e.Inode]
 		if l == nil {

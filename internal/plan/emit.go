@@ -93,30 +93,43 @@ type Digester interface {
 	Digests(ctx context.Context, entries []layer.Entry) ([]digest.Digest, error)
 }
 
+// batch is how many entries have their digests asked for at a time.
+const batch = 2048
+
 // Digest returns a digest of the changes as content: names, types, modes,
 // owners, links, attributes and bytes, but no times.
 func (t *Tree) Digest(ctx context.Context) (digest.Digest, error) {
+	h := digest.SHA256.Hash()
 	var entries []layer.Entry
 	var contents []content
+	flush := func() error {
+		if err := digests(ctx, entries, contents); err != nil {
+			return err
+		}
+		for _, e := range entries {
+			k := describe(e)
+			h.Write(k[:])
+		}
+		entries, contents = entries[:0], contents[:0]
+		return nil
+	}
 	_, visible := t.find(".")
 	t.clearLinks(t.root)
+	defer t.clearLinks(t.root)
 	err := t.emit(ctx, t.root, ".", visible, func(e layer.Entry, c content) error {
 		entries, contents = append(entries, e), append(contents, c)
-		return nil
+		if len(entries) < batch {
+			return nil
+		}
+		return flush()
 	})
-	t.clearLinks(t.root)
+	if err == nil {
+		err = flush()
+	}
 	if err != nil {
 		return "", err
 	}
-	if err := digests(ctx, entries, contents); err != nil {
-		return "", err
-	}
-	h := cache.NewHasher("files")
-	for _, e := range entries {
-		h.Add(e.Name, describe(e))
-	}
-	k, _ := h.Sum()
-	return digest.NewDigestFromBytes(digest.SHA256, k[:]), nil
+	return digest.NewDigest(digest.SHA256, h), nil
 }
 
 // clearLinks forgets which name of a file came first.
@@ -149,7 +162,10 @@ func digests(ctx context.Context, entries []layer.Entry, contents []content) err
 	for d, at := range asked {
 		from := make([]layer.Entry, len(at))
 		for i, n := range at {
-			from[i] = contents[n].from
+			var err error
+			if from[i], err = contents[n].tree.Lookup(ctx, contents[n].from); err != nil {
+				return err
+			}
 		}
 		sums, err := d.Digests(ctx, from)
 		if err != nil {
@@ -176,8 +192,8 @@ func hash(ctx context.Context, c content, e layer.Entry) (digest.Digest, error) 
 }
 
 // describe frames all of an entry that makes its content.
-func describe(e layer.Entry) string {
-	h := cache.NewHasher("entry")
+func describe(e layer.Entry) cache.Key {
+	h := cache.NewHasher(e.Name)
 	h.Add("type", string(rune(e.Type)))
 	h.Add("mode", fmt.Sprintf("%o %d:%d %d,%d %d", e.Mode, e.UID, e.GID, e.Devmajor, e.Devminor, e.Size))
 	h.Add("link", e.Linkname)
@@ -186,5 +202,5 @@ func describe(e layer.Entry) string {
 		h.Add("xattr "+k, e.Xattrs[k])
 	}
 	k, _ := h.Sum()
-	return k.String()
+	return k
 }

@@ -70,7 +70,7 @@ type link struct{ first string }
 // tree, or bytes at hand.
 type content struct {
 	tree layer.Tree
-	from layer.Entry
+	from string // the name in tree; an entry here would double what a plan weighs
 	data io.ReaderAt
 }
 
@@ -177,7 +177,11 @@ func (c content) open(ctx context.Context, size int64) (io.ReadCloser, error) {
 	case c.data != nil:
 		return io.NopCloser(io.NewSectionReader(c.data, 0, size)), nil
 	case c.tree != nil:
-		return c.tree.Open(ctx, c.from)
+		e, err := c.tree.Lookup(ctx, c.from)
+		if err != nil {
+			return nil, err
+		}
+		return c.tree.Open(ctx, e)
 	default:
 		return io.NopCloser(bytes.NewReader(nil)), nil
 	}

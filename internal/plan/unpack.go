@@ -186,7 +186,7 @@ func (c *copier) unpackLink(ctx context.Context, h *tar.Header, e layer.Entry, d
 	}
 	first, _ := c.t.find(to)
 	if first == nil || !first.set { // a file of the tree below: it becomes part of this layer too
-		first = c.t.put(target, content{tree: c.t.base, from: target})
+		first = c.t.put(target, content{tree: c.t.base, from: target.Name})
 	}
 	if first.link == nil {
 		first.link = &link{}
