@@ -87,7 +87,7 @@ func (m *making) reuse(previous cache.Layer) *layer.Reuse {
 		return nil
 	}
 	toc := (&stored{store: m.store, layer: previous}).readTOC()
-	if toc == nil || len(toc.Groups) == 0 {
+	if toc == nil || len(toc.Groups) == 0 || toc.Blob != previous.Digest {
 		return nil
 	}
 	var err error

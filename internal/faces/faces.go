@@ -226,7 +226,7 @@ func rawOf(dir *cache.Dir, blob layer.Blob, toc *layer.TOC) (io.ReaderAt, error)
 	if err != nil {
 		return nil, err
 	}
-	if len(toc.Groups) > 0 {
+	if len(toc.Groups) > 0 && toc.Blob == blob.Descriptor.Digest {
 		return layer.NewGroupReader(f, toc)
 	}
 	defer f.Close()
