@@ -21,6 +21,9 @@ type TOC struct {
 	// Compression is the Name of the compression of Groups; empty for a blob
 	// that was not written in groups.
 	Compression string
+	// Blob is the blob that Groups describe: the same tar may lie in others,
+	// compressed otherwise.
+	Blob digest.Digest
 	// Groups says where the parts of the tar lie in the blob, in order; nil for
 	// a blob that was not written in groups.
 	Groups []Group

@@ -15,13 +15,13 @@ import (
 // The stored form, all numbers as varints unless said otherwise:
 //
 //	magic (its last byte is the version), CRC-32C of the rest (4 bytes)
-//	RawSize, Compression, Groups, outward names
+//	RawSize, Compression, Blob, Groups, outward names
 //	count of entries, length of records, records
 //	index: count × uint32, little endian
 //
 // A record: flags, type (a byte each), name, mode, uid, gid, mtime, then what
 // the type needs, then attributes.
-const tocMagic = "ocibtoc\x01"
+const tocMagic = "ocibtoc\x02"
 
 const (
 	flagOpaque = 1 << iota // Entry.Opaque
@@ -42,6 +42,7 @@ func (t *TOC) Encode() []byte {
 	b = append(b, 0, 0, 0, 0)
 	b = binary.AppendUvarint(b, uint64(t.RawSize))
 	b = appendString(b, t.Compression)
+	b = appendString(b, t.Blob.String())
 	b = binary.AppendUvarint(b, uint64(len(t.Groups)))
 	for _, g := range t.Groups {
 		b = appendDigest(b, g.Digest)
@@ -80,7 +81,7 @@ func DecodeTOC(data []byte) (*TOC, error) {
 // decodeBody must survive any bytes: a checksum keeps accidents out, not malice.
 func decodeBody(data []byte) (*TOC, error) {
 	d := decoder{b: data}
-	t := &TOC{RawSize: int64(d.uvarint()), Compression: string(d.bytes())}
+	t := &TOC{RawSize: int64(d.uvarint()), Compression: string(d.bytes()), Blob: digest.Digest(d.bytes())}
 	for range d.count() {
 		g := Group{Digest: d.digest()}
 		g.RawOffset, g.RawSize = int64(d.uvarint()), int64(d.uvarint())

@@ -265,7 +265,7 @@ func (w *Writer) Wait() (ocispec.Descriptor, *TOC, error) {
 		return ocispec.Descriptor{}, nil, err
 	}
 	t := *w.done
-	t.Compression, t.Groups = w.pipe.compression.Name(), w.pipe.groups
+	t.Compression, t.Blob, t.Groups = w.pipe.compression.Name(), w.pipe.desc.Digest, w.pipe.groups
 	return w.pipe.desc, &t, nil
 }
 
