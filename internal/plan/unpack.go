@@ -151,19 +151,26 @@ func (c *copier) unpackEntry(ctx context.Context, h *tar.Header, dest string, ra
 	if e.Type == layer.Hardlink {
 		return c.unpackLink(ctx, h, e, dest)
 	}
+	n := c.replace(ctx, e)
+	if e.Type == layer.Regular {
+		n.content = content{data: io.NewSectionReader(raw, offset, h.Size)}
+	}
+	return nil
+}
+
+// replace puts an entry in the place of what has its name; only a directory
+// leaves a directory as it is.
+func (c *copier) replace(ctx context.Context, e layer.Entry) *node {
 	have, err := c.t.Lookup(ctx, e.Name)
 	exists := err == nil
 	if exists && have.Type == layer.Directory && e.Type != layer.Directory {
 		c.t.remove(e.Name)
 	}
 	n := c.t.put(e, content{})
-	if e.Type == layer.Regular {
-		n.content = content{data: io.NewSectionReader(raw, offset, h.Size)}
-	}
 	if e.Type == layer.Directory && (!exists || have.Type != layer.Directory) {
 		n.hides = true
 	}
-	return nil
+	return n
 }
 
 // unpackLink makes a further name of a file that the archive, or the tree

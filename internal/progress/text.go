@@ -30,29 +30,24 @@ func clean(line []byte) string {
 // escapeLength returns how long the escape sequence is that b starts with, 0 if
 // it starts with none (ECMA-48). One that never ends reaches to the end of b.
 func escapeLength(b []byte) int {
-	i := 1
-	var kind byte
 	switch {
 	case b[0] == 0x1b && len(b) > 1:
-		kind, i = b[1], 2
+		return sequenceLength(b, b[1])
 	case b[0] == 0x1b:
 		return 1
 	case b[0] == 0xc2 && len(b) > 1 && b[1] >= 0x80 && b[1] <= 0x9f:
-		kind, i = b[1]-0x40, 2 // the same as one character
-	default:
-		return 0
+		return sequenceLength(b, b[1]-0x40) // the same as one character
 	}
+	return 0
+}
+
+// sequenceLength returns the length of a sequence of that kind, which the first
+// two bytes of b have told.
+func sequenceLength(b []byte, kind byte) int {
+	i := 2
 	switch {
 	case kind == '[':
-		for ; i < len(b); i++ {
-			if b[i] >= 0x40 && b[i] <= 0x7e {
-				return i + 1
-			}
-			if b[i] < 0x20 || b[i] > 0x7e {
-				return i // broken off: what follows is text again
-			}
-		}
-		return i
+		return parametersLength(b, i)
 	case strings.IndexByte("]PX^_", kind) >= 0:
 		return stringLength(b, i)
 	case kind >= 0x20 && kind <= 0x2f: // character sets and the like: intermediates, then one more
@@ -64,6 +59,19 @@ func escapeLength(b []byte) int {
 		return 1 // a lone escape
 	}
 	return i
+}
+
+// parametersLength finds the end of a control sequence: colours, the cursor.
+func parametersLength(b []byte, from int) int {
+	for i := from; i < len(b); i++ {
+		if b[i] >= 0x40 && b[i] <= 0x7e {
+			return i + 1
+		}
+		if b[i] < 0x20 || b[i] > 0x7e {
+			return i // broken off: what follows is text again
+		}
+	}
+	return len(b)
 }
 
 // stringLength finds the end of a control string (a window title, a link):

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -81,7 +82,7 @@ func sealedProgram() (int, error) {
 	}
 	defer src.Close()
 	fd, err := unix.MemfdCreate("ocibuild", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
-	if err == unix.EINVAL { // before Linux 6.3 there was no flag and every one could be executed
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.3 there was no flag and every one could be executed
 		fd, err = unix.MemfdCreate("ocibuild", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	}
 	if err != nil {

@@ -48,6 +48,7 @@ const (
 // MountType is the kind of a Mount.
 type MountType string
 
+// The kinds of mounts.
 const (
 	Bind  MountType = "bind"  // Source, a file or directory of the host
 	Tmpfs MountType = "tmpfs" // an empty file system in memory

@@ -43,22 +43,15 @@ func removeStub(root int, s *stage.Stub) error {
 		return err
 	}
 	defer unix.Close(parent)
-	var dir, st unix.Stat_t
+	var dir unix.Stat_t
 	if err := unix.Fstat(parent, &dir); err != nil {
 		return err
 	}
 	if uint64(dir.Dev) != s.ParentDev || dir.Ino != s.ParentIno {
 		return nil
 	}
-	err = unix.Fstatat(parent, s.Name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	if gone(err) {
-		return nil
-	}
-	if err != nil {
+	if same, err := unchanged(parent, s); err != nil || !same {
 		return err
-	}
-	if uint64(st.Dev) != s.Dev || st.Ino != s.Ino || !s.Dir && (st.Size != 0 || st.Nlink != 1) {
-		return nil
 	}
 	flags := 0
 	if s.Dir {
@@ -72,6 +65,19 @@ func removeStub(root int, s *stage.Stub) error {
 		return err
 	}
 	return unix.UtimesNanoAt(parent, ".", []unix.Timespec{dir.Atim, dir.Mtim}, 0)
+}
+
+// unchanged tells whether a stub is still what was made, and empty.
+func unchanged(parent int, s *stage.Stub) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(parent, s.Name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if gone(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return uint64(st.Dev) == s.Dev && st.Ino == s.Ino && (s.Dir || st.Size == 0 && st.Nlink == 1), nil
 }
 
 // gone tells that the step removed, moved or replaced what was looked for.

@@ -40,7 +40,8 @@ func TestLookupUser(t *testing.T) {
 		"4294967296": "ids end at 2147483647", "4294967295": "ids end at 2147483647", "2147483648": "ids end at 2147483647",
 		"99999999999999999999": "ids end at 2147483647", "app:2147483648": "ids end at 2147483647",
 		"-1": "malformed", "+0": "malformed", "00": "leading zeros", "0x0": "not in /etc/passwd", "１": "not in /etc/passwd",
-		" 0": "malformed", "app:-1": "malformed", "app:bad": "malformed", "a\nb": "malformed",
+		" 0":     "malformed", //nolint:gocritic // the space is what is tested
+		"app:-1": "malformed", "app:bad": "malformed", "a\nb": "malformed",
 		"big": "malformed user id", "minus": "malformed user id", "empty": "malformed user id", "wide": "malformed user id",
 		"short": "not in /etc/passwd",
 	} {

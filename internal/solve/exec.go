@@ -72,8 +72,8 @@ func supported(step *graph.Step, op *graph.Exec) error {
 }
 
 // contentKey names the mounted inputs by their layers.
-func (j *execJob) contentKey(_ context.Context, def key) (key, error) {
-	h, _ := newHashers(j.step)
+func (j *execJob) contentKey(context.Context) (key, error) {
+	h := newHasher("", j.step)
 	op, err := normalized(j.op)
 	if err != nil {
 		return key{}, err
@@ -82,9 +82,7 @@ func (j *execJob) contentKey(_ context.Context, def key) (key, error) {
 	for i, in := range j.inputs {
 		h.Add("input "+strconv.Itoa(i)+" layers", chain(in))
 	}
-	k := key{}
-	k.key, k.parts = h.Sum()
-	return k, nil
+	return sum(h), nil
 }
 
 func (j *execJob) run(ctx context.Context, previous Previous) ([][]Layer, error) {

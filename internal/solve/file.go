@@ -104,8 +104,8 @@ func selection(ctx context.Context, f *graph.File, input int, src layer.Tree) (d
 
 // contentKey names the inputs by what is in them: the files that are copied,
 // and the layers that are copied onto.
-func (j *fileJob) contentKey(ctx context.Context, def key) (key, error) {
-	h, _ := newHashers(j.step)
+func (j *fileJob) contentKey(ctx context.Context) (key, error) {
+	h := newHasher("", j.step)
 	op, err := normalized(j.op)
 	if err != nil {
 		return key{}, err
@@ -123,9 +123,7 @@ func (j *fileJob) contentKey(ctx context.Context, def key) (key, error) {
 		}
 		h.Add(name+" files", d.String())
 	}
-	k := key{}
-	k.key, k.parts = h.Sum()
-	return k, nil
+	return sum(h), nil
 }
 
 func (j *fileJob) run(ctx context.Context, previous Previous) ([][]Layer, error) {
@@ -153,9 +151,18 @@ func (j *fileJob) layer(ctx context.Context, i int, previous Previous) (*layer.L
 		return nil, err
 	}
 	defer t.Close()
-	return j.s.Faces.Create(ctx, faces.CreateOptions{Previous: previous}, func(w *layer.Writer) error {
+	began := time.Now()
+	l, err := j.s.Faces.Create(ctx, faces.CreateOptions{Previous: previous}, func(w *layer.Writer) error {
 		return t.Emit(ctx, w)
 	})
+	if err != nil {
+		return nil, err
+	}
+	toc, err := l.TOC(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l, t.Learn(ctx, toc, began)
 }
 
 // base returns the layers that action i builds on.

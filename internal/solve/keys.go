@@ -14,16 +14,51 @@ import (
 	"github.com/ocibuild/ocibuild/internal/graph"
 )
 
-// key is what a step is known by in the cache.
+// key is what a step is known by in the cache, and what it was made of.
 type key struct {
 	key   cache.Key
 	parts []cache.Part
-	// shape is the key without anything that enters from outside: the same
-	// step of an earlier version of the same Dockerfile has the same shape.
-	shape cache.Key
-	// fresh tells that the step or one below it must be done anew, so that the
+}
+
+// shape is what is known of a step without looking at anything outside the
+// graph: the same step of an earlier version of a Dockerfile has the same one.
+type shape struct {
+	key cache.Key
+	// fresh tells that the step or one below it must be done anew, so that its
 	// definition says nothing about the result.
 	fresh bool
+}
+
+// outline finds the shape of a step, whose inputs have theirs.
+func (s *Solver) outline(step *graph.Step) error {
+	h := newHasher("shape ", step)
+	def, err := normalized(step.Op)
+	if err != nil {
+		return err
+	}
+	if img, ok := step.Op.(*graph.Image); ok {
+		def, _, _ = strings.Cut(img.Ref, "@")
+	}
+	h.Add("operation", def)
+	out := shape{fresh: step.NoCache}
+	for i, in := range step.Inputs {
+		is := s.steps[in.Step].shape
+		h.Add("input "+strconv.Itoa(i), fmt.Sprintf("%s %d", is.key, in.Output))
+		out.fresh = out.fresh || is.fresh
+	}
+	out.key, _ = h.Sum()
+	s.steps[step].shape = out
+	return nil
+}
+
+// readsLocal tells whether a step copies files of a local directory.
+func readsLocal(step *graph.Step) bool {
+	for i, in := range step.Inputs {
+		if _, ok := in.Step.Op.(*graph.Local); ok && selects(step.Op, i) {
+			return true
+		}
+	}
+	return false
 }
 
 // keyVersion changes when the meaning of a key does.
@@ -44,14 +79,12 @@ func (s *Solver) key(ctx context.Context, step *graph.Step) (key, error) {
 }
 
 func (s *Solver) stepKey(ctx context.Context, step *graph.Step) (key, error) {
-	h, shape := newHashers(step)
+	h := newHasher("", step)
 	def, err := normalized(step.Op)
 	if err != nil {
 		return key{}, err
 	}
 	h.Add("operation", def)
-	shape.Add("operation", def)
-	k := key{fresh: step.NoCache}
 	for i, in := range step.Inputs {
 		name := "input " + strconv.Itoa(i)
 		if local, ok := in.Step.Op.(*graph.Local); ok && selects(step.Op, i) {
@@ -67,23 +100,23 @@ func (s *Solver) stepKey(ctx context.Context, step *graph.Step) (key, error) {
 			return key{}, err
 		}
 		h.Add(name, fmt.Sprintf("%s %d", ik.key, in.Output))
-		shape.Add(name, fmt.Sprintf("%s %d", ik.shape, in.Output))
-		k.fresh = k.fresh || ik.fresh
 	}
-	k.key, k.parts = h.Sum()
-	k.shape, _ = shape.Sum()
-	return k, nil
+	return sum(h), nil
 }
 
-func newHashers(step *graph.Step) (h, shape *cache.Hasher) {
-	h, shape = cache.NewHasher(step.Op.Kind()), cache.NewHasher("shape "+step.Op.Kind())
+func newHasher(prefix string, step *graph.Step) *cache.Hasher {
+	h := cache.NewHasher(prefix + step.Op.Kind())
 	h.Add("version", keyVersion)
 	if step.Platform != nil {
-		p := platforms.FormatAll(*step.Platform)
-		h.Add("platform", p)
-		shape.Add("platform", p)
+		h.Add("platform", platforms.FormatAll(*step.Platform))
 	}
-	return h, shape
+	return h
+}
+
+func sum(h *cache.Hasher) key {
+	k := key{}
+	k.key, k.parts = h.Sum()
+	return k
 }
 
 // normalized is an operation without what must not make a difference: proxies.
@@ -115,15 +148,10 @@ func (s *Solver) imageKey(ctx context.Context, step *graph.Step, op *graph.Image
 		}
 		dgst = img.Digest.String()
 	}
-	h, shape := newHashers(step)
+	h := newHasher("", step)
 	h.Add("manifest", dgst)
 	h.Add("layers", strconv.Itoa(op.LayerLimit))
-	name, _, _ := strings.Cut(op.Ref, "@")
-	shape.Add("image", name)
-	k := key{}
-	k.key, k.parts = h.Sum()
-	k.shape, _ = shape.Sum()
-	return k, nil
+	return sum(h), nil
 }
 
 // localKey is the content of a whole directory.
@@ -132,7 +160,7 @@ func (s *Solver) localKey(ctx context.Context, op *graph.Local) (key, error) {
 	if err != nil {
 		return key{}, err
 	}
-	return j.contentKey(ctx, key{})
+	return j.contentKey(ctx)
 }
 
 // chain names the layers of an input by what is in them.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -33,6 +34,12 @@ func (s *Solver) lookup(ctx context.Context, k cache.Key) [][]Layer {
 	return outs
 }
 
+// seen tells whether a step of that shape was done before.
+func (s *Solver) seen(ctx context.Context, shape cache.Key) bool {
+	_, err := s.Faces.Dir.Get(ctx, shape)
+	return err == nil
+}
+
 // previous returns the last layer recorded for a shape.
 func (s *Solver) previous(ctx context.Context, shape cache.Key) Previous {
 	rec, err := s.Faces.Dir.Get(ctx, shape)
@@ -42,27 +49,21 @@ func (s *Solver) previous(ctx context.Context, shape cache.Key) Previous {
 	return rec.Outputs[0][len(rec.Outputs[0])-1]
 }
 
-// keep records outputs under further keys; it waits for nothing but blobs.
-func (s *Solver) keep(ctx context.Context, outs [][]Layer, keys ...key) {
-	s.keepAndThen(ctx, func() {}, outs, keys...)
-}
-
-// keepAndThen records outputs as soon as their blobs are there, and then calls
+// keep records what a step made as soon as its blobs are there, and then calls
 // done. The build goes on meanwhile.
-func (s *Solver) keepAndThen(ctx context.Context, done func(), outs [][]Layer, keys ...key) {
-	s.tail.Add(1)
-	go func() {
-		defer s.tail.Done()
+func (s *Solver) keep(ctx context.Context, step *graph.Step, job job, outs [][]Layer, done func()) {
+	s.tail.Go(func() {
 		defer done()
-		if err := s.record(ctx, outs, keys); err != nil && !errors.Is(err, context.Canceled) {
+		if err := s.record(ctx, step, job, outs); err != nil && !errors.Is(err, context.Canceled) {
 			s.mu.Lock()
 			s.errs = append(s.errs, err)
 			s.mu.Unlock()
 		}
-	}()
+	})
 }
 
-func (s *Solver) record(ctx context.Context, outs [][]Layer, keys []key) error {
+// record puts one record under all that the step is known by.
+func (s *Solver) record(ctx context.Context, step *graph.Step, job job, outs [][]Layer) error {
 	rec := &cache.Record{Outputs: make([][]cache.Layer, len(outs))}
 	for i, out := range outs {
 		for _, l := range out {
@@ -73,15 +74,16 @@ func (s *Solver) record(ctx context.Context, outs [][]Layer, keys []key) error {
 			rec.Outputs[i] = append(rec.Outputs[i], cl)
 		}
 	}
-	var also []cache.Key
-	for _, k := range keys {
-		if k.shape != (cache.Key{}) {
-			also = append(also, k.shape)
-		}
-		also = append(also, k.key)
+	def, err := s.key(ctx, step)
+	if err != nil {
+		return err
 	}
-	rec.Parts = keys[0].parts
-	if err := s.Faces.Dir.Put(ctx, also[0], rec, also[1:]...); err != nil {
+	content, err := job.contentKey(ctx)
+	if err != nil {
+		return err
+	}
+	rec.Parts = def.parts
+	if err := s.Faces.Dir.Put(ctx, s.steps[step].shape.key, rec, def.key, content.key); err != nil {
 		return fmt.Errorf("keep what a step made: %w", err)
 	}
 	return nil

@@ -64,6 +64,7 @@ type Layer struct {
 
 // state is what is known of a step: each part is found out once.
 type state struct {
+	shape  shape
 	key    once[key]
 	result once[[][]Layer]
 	told   bool // its being cached was told
@@ -79,6 +80,9 @@ func (s *Solver) Solve(ctx context.Context, g *graph.Graph) ([]Layer, error) {
 	s.steps = map[*graph.Step]*state{}
 	for _, step := range g.Steps {
 		s.steps[step] = &state{}
+		if err := s.outline(step); err != nil {
+			return nil, err
+		}
 	}
 	// All work, compression in the background too, lives as long as ctx and not
 	// as long as the step that began it.
@@ -156,12 +160,18 @@ func (s *Solver) step(ctx context.Context, step *graph.Step) ([][]Layer, error) 
 
 // work answers a step from the cache or does it, in this order: the definition
 // key, which needs nothing; the content key, which needs the inputs; the work.
+//
+// A step whose like was never seen cannot be in the cache under its definition.
+// Then nothing is hashed only to find that out: files that a step copies are
+// read once, and its keys are made of what the copying learned.
 func (s *Solver) work(ctx context.Context, step *graph.Step) ([][]Layer, error) {
-	def, err := s.key(ctx, step)
-	if err != nil {
-		return nil, err
-	}
-	if !def.fresh {
+	st := s.steps[step]
+	seen := s.seen(ctx, st.shape.key)
+	if seen && !st.shape.fresh {
+		def, err := s.key(ctx, step)
+		if err != nil {
+			return nil, err
+		}
 		if outs := s.lookup(ctx, def.key); outs != nil {
 			s.cached(step)
 			return outs, nil
@@ -171,53 +181,85 @@ func (s *Solver) work(ctx context.Context, step *graph.Step) ([][]Layer, error) 
 	if err != nil {
 		return nil, err
 	}
-	content, err := job.contentKey(ctx, def)
+	if !seen && readsLocal(step) {
+		return s.doUnseen(ctx, step, job)
+	}
+	content, err := job.contentKey(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !step.NoCache {
-		if outs := s.lookup(ctx, content.key); outs != nil {
-			s.cached(step)
-			s.keep(ctx, outs, def)
-			return outs, nil
-		}
-	}
-	return s.do(ctx, step, job, def, content)
+	return s.do(ctx, step, job, content.key)
 }
 
-// do works on a step, unless another process has just done the same.
-func (s *Solver) do(ctx context.Context, step *graph.Step, job job, def, content key) ([][]Layer, error) {
-	unlock, err := s.Faces.Dir.Lock(ctx, "step "+content.key.String())
+// doUnseen works on a step that copies local files, under the lock of its
+// shape, since its content is not known yet.
+func (s *Solver) doUnseen(ctx context.Context, step *graph.Step, job job) ([][]Layer, error) {
+	shape := s.steps[step].shape.key
+	unlock, err := s.Faces.Dir.Lock(ctx, "step "+shape.String())
 	if err != nil {
 		return nil, err
 	}
-	if !step.NoCache {
-		if outs := s.lookup(ctx, content.key); outs != nil {
-			unlock()
-			s.cached(step)
-			return outs, nil
-		}
+	if !s.seen(ctx, shape) {
+		return s.run(ctx, step, job, unlock)
 	}
+	unlock() // another process has just done it: its record may be ours
+	content, err := job.contentKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.do(ctx, step, job, content.key)
+}
+
+// do works on a step whose content key is known, unless the cache has it or
+// another process has just done the same.
+func (s *Solver) do(ctx context.Context, step *graph.Step, job job, content cache.Key) ([][]Layer, error) {
+	cached := func() [][]Layer {
+		if step.NoCache {
+			return nil
+		}
+		outs := s.lookup(ctx, content)
+		if outs != nil {
+			s.cached(step)
+			s.keep(ctx, step, job, outs, func() {})
+		}
+		return outs
+	}
+	if outs := cached(); outs != nil {
+		return outs, nil
+	}
+	unlock, err := s.Faces.Dir.Lock(ctx, "step "+content.String())
+	if err != nil {
+		return nil, err
+	}
+	if outs := cached(); outs != nil {
+		unlock()
+		return outs, nil
+	}
+	return s.run(ctx, step, job, unlock)
+}
+
+// run does the work and keeps what came out; then it calls unlock.
+func (s *Solver) run(ctx context.Context, step *graph.Step, job job, unlock func()) ([][]Layer, error) {
 	if err := s.slots.Acquire(ctx, 1); err != nil {
 		unlock()
 		return nil, err
 	}
 	defer s.slots.Release(1)
 	s.event(step, progress.Event{Kind: "start"})
-	outs, err := job.run(ctx, s.previous(ctx, def.shape))
+	outs, err := job.run(ctx, s.previous(ctx, s.steps[step].shape.key))
 	if err != nil {
 		unlock()
 		return nil, err
 	}
 	s.event(step, progress.Event{Kind: "done"})
-	s.keepAndThen(ctx, unlock, outs, def, content)
+	s.keep(ctx, step, job, outs, unlock)
 	return outs, nil
 }
 
 // job is a step whose inputs are solved.
 type job interface {
 	// contentKey is the key of what would be done to what the inputs hold.
-	contentKey(ctx context.Context, def key) (key, error)
+	contentKey(ctx context.Context) (key, error)
 	// run does it. previous is a layer that an earlier run of the step made.
 	run(ctx context.Context, previous Previous) ([][]Layer, error)
 }

@@ -97,7 +97,7 @@ func (j *localJob) plan(ctx context.Context) (*plan.Tree, error) {
 	return t, t.Copy(ctx, j.local, whole, nil)
 }
 
-func (j *localJob) contentKey(ctx context.Context, _ key) (key, error) {
+func (j *localJob) contentKey(ctx context.Context) (key, error) {
 	t, err := j.plan(ctx)
 	if err != nil {
 		return key{}, err
@@ -109,9 +109,7 @@ func (j *localJob) contentKey(ctx context.Context, _ key) (key, error) {
 	h := cache.NewHasher("local")
 	h.Add("version", keyVersion)
 	h.Add("files", d.String())
-	k := key{}
-	k.key, k.parts = h.Sum()
-	return k, nil
+	return sum(h), nil
 }
 
 func (j *localJob) run(ctx context.Context, _ Previous) ([][]Layer, error) {

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -51,7 +52,7 @@ func (c *content) Read(p []byte) (int, error) {
 		n, err = c.file.Read(p[:min(int64(len(p)), c.want.size-c.read)])
 		c.read += int64(n)
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return n, errChanged(c.name)
 	}
 	if err != nil {
@@ -162,12 +163,12 @@ func (l *Local) hash(ctx context.Context, e layer.Entry, s *hasher) (digest.Dige
 	if err != nil {
 		return "", err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	s.sum.Reset()
 	for {
 		n, err := c.Read(s.buf[:])
 		s.sum.Write(s.buf[:n])
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -200,7 +200,7 @@ func getxattr(file, name string) (string, error) {
 func retry(call func() (int, error)) (int, error) {
 	for {
 		n, err := call()
-		if err != unix.EINTR && err != unix.EAGAIN { // EAGAIN: openat2 met a rename
+		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) { // EAGAIN: openat2 met a rename
 			return n, err
 		}
 	}

@@ -173,7 +173,7 @@ func (t *task) commit(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer snap.Close()
+	defer func() { _ = snap.Close() }()
 	l, err := t.s.create(ctx, c.Previous, snap)
 	if err != nil {
 		return nil, err

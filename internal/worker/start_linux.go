@@ -126,7 +126,7 @@ func spawn(attr *syscall.SysProcAttr) (*process, *conn, error) {
 	started := make(chan error)
 	go p.keep(started)
 	if err := <-started; err != nil {
-		c.u.Close()
+		_ = c.u.Close()
 		return nil, nil, fmt.Errorf("start the worker: %w", err)
 	}
 	return p, c, nil

@@ -45,7 +45,7 @@ func startUserns(ctx context.Context, o Options) (*Client, error) {
 		cmd := exec.CommandContext(ctx, args[0], append([]string{pid}, args[1:]...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			_ = p.kill()
-			c.u.Close()
+			_ = c.u.Close()
 			return nil, fmt.Errorf("%s: %w: %s", args[0], err, strings.TrimSpace(string(out)))
 		}
 	}

@@ -50,7 +50,9 @@ func basicHub(t *testing.T, then http.HandlerFunc) *hub {
 func TestRedirectDropsCredentials(t *testing.T) {
 	data, desc := blobOf(100)
 	other, shown := witness(t, func(w http.ResponseWriter, r *http.Request) { w.Write(data) })
-	h := basicHub(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL+"/x", 307) })
+	h := basicHub(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL+"/x", http.StatusTemporaryRedirect)
+	})
 	r := quick()
 	r.Keychain = wallet{}
 	rd, err := repo(t, r, h.host+"/a").Fetch(t.Context(), desc, 0)
@@ -66,7 +68,9 @@ func TestRedirectDropsCredentials(t *testing.T) {
 func TestCredentialsAreNotRestoredOnTheWayBack(t *testing.T) {
 	_, desc := blobOf(100)
 	var h *hub
-	back, _ := witness(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, h.URL+"/v2/back", 307) })
+	back, _ := witness(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, h.URL+"/v2/back", http.StatusTemporaryRedirect)
+	})
 	returned := false
 	h = newHub(t, func(w http.ResponseWriter, r *http.Request) bool {
 		_, _, authorised := r.BasicAuth()
@@ -84,7 +88,7 @@ func TestCredentialsAreNotRestoredOnTheWayBack(t *testing.T) {
 			return true
 		}
 		if !ignorePing(r) {
-			http.Redirect(w, r, back.URL, 307)
+			http.Redirect(w, r, back.URL, http.StatusTemporaryRedirect)
 		}
 		return true
 	})

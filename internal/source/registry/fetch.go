@@ -56,7 +56,7 @@ func (d *download) Read(p []byte) (int, error) {
 	n, err := d.read(p)
 	if err != nil {
 		d.err = err
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			d.err = fmt.Errorf("blob %s: %w", d.desc.Digest, err)
 		}
 		d.drop()

@@ -43,8 +43,8 @@ func newHub(t *testing.T, hook func(w http.ResponseWriter, r *http.Request) bool
 		}
 		inner.ServeHTTP(w, r)
 	}))
-	h.Server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	t.Cleanup(h.Server.Close)
+	h.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(h.Close)
 	h.host = strings.TrimPrefix(h.URL, "http://")
 	return h
 }
