@@ -2,8 +2,8 @@ package output
 
 import "github.com/ocibuild/ocibuild/builder"
 
-// Image and Sink are those of the builder.
-type (
-	Image = builder.Image
-	Sink  = builder.Sink
-)
+// Image is the builder's.
+type Image = builder.Image
+
+// Sink is the builder's.
+type Sink = builder.Sink

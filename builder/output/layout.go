@@ -120,7 +120,7 @@ func (o *Layout) changeIndex(ctx context.Context, entries []ocispec.Descriptor) 
 	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	path := filepath.Join(o.Dir, ocispec.ImageIndexFile)
 	index := newIndex()
 	data, err := os.ReadFile(path)
