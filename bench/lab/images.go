@@ -92,7 +92,7 @@ func (l *Lab) layer(write func(*tar.Writer) error) (*blobLayer, error) {
 	}
 	defer f.Close()
 	blob := &counter{w: f, sum: sha256.New()}
-	zip, err := gzip.NewWriterLevel(blob, gzip.BestSpeed)
+	zip, err := gzip.NewWriterLevel(blob, gzip.DefaultCompression)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func Open(ctx context.Context, o Options) (l *Lab, err error) {
 	if l.registry, l.origin, err = startRegistry(ctx, filepath.Join(dir, "registry")); err != nil {
 		return nil, err
 	}
-	if l.meter, err = startMeter(l.origin); err != nil {
+	if l.meter, err = startMeter(ctx, l.origin); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -89,7 +89,7 @@ func goBuild(ctx context.Context, output, pkg string) error {
 // Close ends what Open started and removes the directory.
 func (l *Lab) Close() {
 	if l.meter != nil {
-		l.meter.listener.Close()
+		_ = l.meter.listener.Close()
 	}
 	if l.registry != nil {
 		l.registry.stop()

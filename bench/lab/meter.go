@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"sync"
@@ -15,35 +16,37 @@ type meter struct {
 	conns          sync.WaitGroup
 }
 
-func startMeter(target string) (*meter, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func startMeter(ctx context.Context, target string) (*meter, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("meter: %w", err)
 	}
 	m := &meter{listener: l, target: target}
-	m.conns.Go(m.accept)
+	m.conns.Go(func() { m.accept(ctx) })
 	return m, nil
 }
 
 func (m *meter) addr() string { return m.listener.Addr().String() }
 
-func (m *meter) accept() {
+func (m *meter) accept(ctx context.Context) {
 	for {
 		client, err := m.listener.Accept()
 		if err != nil {
 			return // closed
 		}
-		m.conns.Go(func() { m.serve(client) })
+		m.conns.Go(func() { m.serve(ctx, client) })
 	}
 }
 
-func (m *meter) serve(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", m.target)
+func (m *meter) serve(ctx context.Context, client net.Conn) {
+	defer hangUp(client)
+	var dialer net.Dialer
+	server, err := dialer.DialContext(ctx, "tcp", m.target)
 	if err != nil {
 		return // the client sees its connection end
 	}
-	defer server.Close()
+	defer hangUp(server)
 	var both sync.WaitGroup
 	both.Go(func() { pass(server, client, &m.sent) })
 	both.Go(func() { pass(client, server, &m.received) })
@@ -53,7 +56,7 @@ func (m *meter) serve(client net.Conn) {
 // pass copies until either side ends, and counts at once: connections that
 // clients keep open must be counted too.
 func pass(dst, src net.Conn, count *atomic.Int64) {
-	defer dst.Close()
+	defer hangUp(dst)
 	buf := make([]byte, 128<<10)
 	for {
 		n, err := src.Read(buf)
@@ -63,6 +66,9 @@ func pass(dst, src net.Conn, count *atomic.Int64) {
 		}
 	}
 }
+
+// hangUp closes a connection whose other end may have done so before.
+func hangUp(c net.Conn) { _ = c.Close() }
 
 func (m *meter) reset() {
 	m.received.Store(0)

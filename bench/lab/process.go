@@ -55,16 +55,20 @@ func tail(b []byte, n int) []byte {
 type daemon struct {
 	cmd    *exec.Cmd
 	output *bytes.Buffer
-	done   chan error
+	done   chan struct{}
+	err    error // of the end, once done is closed
 }
 
 func startDaemon(cmd *exec.Cmd) (*daemon, error) {
-	d := &daemon{cmd: cmd, output: &bytes.Buffer{}, done: make(chan error, 1)}
+	d := &daemon{cmd: cmd, output: &bytes.Buffer{}, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = d.output, d.output
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	go func() { d.done <- cmd.Wait() }()
+	go func() {
+		d.err = cmd.Wait()
+		close(d.done)
+	}()
 	return d, nil
 }
 
@@ -74,9 +78,8 @@ func (d *daemon) waitFor(ctx context.Context, ready func() bool) error {
 	defer cancel()
 	for !ready() {
 		select {
-		case err := <-d.done:
-			d.done <- err
-			return fmt.Errorf("%s ended early: %w\n%s", d.cmd.Path, err, tail(d.output.Bytes(), 4000))
+		case <-d.done:
+			return fmt.Errorf("%s ended early: %w\n%s", d.cmd.Path, d.err, tail(d.output.Bytes(), 4000))
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w", d.cmd.Path, ctx.Err())
 		case <-time.After(20 * time.Millisecond):

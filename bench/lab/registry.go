@@ -17,7 +17,7 @@ http: {addr: %q}
 
 // startRegistry runs Debian's docker-registry and returns its address.
 func startRegistry(ctx context.Context, dir string) (*daemon, string, error) {
-	addr, err := freeAddr()
+	addr, err := freeAddr(ctx)
 	if err != nil {
 		return nil, "", err
 	}
@@ -41,13 +41,13 @@ func startRegistry(ctx context.Context, dir string) (*daemon, string, error) {
 	return d, addr, nil
 }
 
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddr(ctx context.Context) (string, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("a free port: %w", err)
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return l.Addr().String(), l.Close()
 }
 
 func answers(ctx context.Context, url string) bool {

@@ -13,7 +13,9 @@ type Usage struct {
 	Received, Sent int64
 }
 
-// Best returns the smallest value of each field: what is above it is the machine's noise.
+// Best returns the smallest value of each field: what is above it is the
+// machine's noise. Of memory it is the largest, since no noise adds to it and a
+// look at a short process may come too late.
 func Best(runs []Usage) Usage {
 	if len(runs) == 0 {
 		return Usage{}
@@ -22,7 +24,7 @@ func Best(runs []Usage) Usage {
 	for _, u := range runs[1:] {
 		best.Wall = min(best.Wall, u.Wall)
 		best.CPU = min(best.CPU, u.CPU)
-		best.Memory = min(best.Memory, u.Memory)
+		best.Memory = max(best.Memory, u.Memory)
 		best.Received = min(best.Received, u.Received)
 		best.Sent = min(best.Sent, u.Sent)
 	}

@@ -103,7 +103,7 @@ func placed(at Span, err error) error {
 func (d *decoder) describe(id digest.Digest) *Step {
 	s := &Step{ID: id, Source: d.span(id)}
 	if m := d.def.GetMetadata()[string(id)]; m != nil {
-		s.Name = m.GetDescription()["llb.customname"]
+		s.Name = Redact(m.GetDescription()["llb.customname"])
 		s.NoCache = m.GetIgnoreCache()
 	}
 	if name, ok := strings.CutPrefix(s.Name, "[internal] "); ok {
@@ -163,8 +163,12 @@ func DecodeSource(src *pb.SourceOp) (Op, error) {
 		return &Image{Ref: rest, LayerLimit: limit}, unknown(attrs, src)
 	case "local":
 		return decodeLocal(rest, attrs, src)
+	case "http", "https":
+		return decodeHTTP(src, attrs)
+	case "git":
+		return decodeGit(src, rest, attrs)
 	default:
-		return nil, fmt.Errorf("a source %s:// is not supported yet: %s", scheme, src.GetIdentifier())
+		return nil, fmt.Errorf("a source %s:// is not supported: %s", scheme, Redact(src.GetIdentifier()))
 	}
 }
 
@@ -209,5 +213,5 @@ func unknown(attrs map[string]string, src *pb.SourceOp) error {
 	if len(attrs) == 0 {
 		return nil
 	}
-	return fmt.Errorf("source %s: attributes %s are not known", src.GetIdentifier(), strings.Join(slices.Sorted(maps.Keys(attrs)), ", "))
+	return fmt.Errorf("source %s: attributes %s are not known", Redact(src.GetIdentifier()), strings.Join(slices.Sorted(maps.Keys(attrs)), ", "))
 }

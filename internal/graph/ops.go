@@ -1,6 +1,6 @@
 package graph
 
-// Op is one of *Image, *Local, *Exec, *File, *Merge and *Diff.
+// Op is one of *Image, *Local, *HTTP, *Git, *Exec, *File, *Merge and *Diff.
 type Op interface {
 	// Kind names the operation in keys and drawings.
 	Kind() string

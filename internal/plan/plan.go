@@ -81,11 +81,20 @@ func split(name string) []string {
 	return strings.Split(name, "/")
 }
 
+// next takes the first part off a name; it is "" when nothing is left.
+func next(name string) (part, rest string) {
+	if name == "." {
+		return "", ""
+	}
+	part, rest, _ = strings.Cut(name, "/")
+	return part, rest
+}
+
 // find walks to name. It returns the node if there is one, and whether the
 // base shows through at name.
 func (t *Tree) find(name string) (n *node, visible bool) {
 	n, visible = t.root, t.base != nil
-	for _, part := range split(name) {
+	for part, rest := next(name); part != ""; part, rest = next(rest) {
 		if n.hides || n.removed {
 			visible = false
 		}
@@ -99,16 +108,16 @@ func (t *Tree) find(name string) (n *node, visible bool) {
 // node returns the node of name and makes it and those above it if needed.
 func (t *Tree) node(name string) *node {
 	n := t.root
-	for _, part := range split(name) {
+	for part, rest := next(name); part != ""; part, rest = next(rest) {
 		if n.children == nil {
 			n.children = map[string]*node{}
 		}
-		next := n.children[part]
-		if next == nil {
-			next = &node{}
-			n.children[part] = next
+		child := n.children[part]
+		if child == nil {
+			child = &node{}
+			n.children[part] = child
 		}
-		n = next
+		n = child
 	}
 	return n
 }

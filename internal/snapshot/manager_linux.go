@@ -51,8 +51,41 @@ func NewManager(dir *cache.Dir, flavour Flavour) (*Manager, error) {
 	if m.lock, err = lockDir(m.temp); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", m.temp, err)
 	}
-	return m, os.Mkdir(filepath.Join(m.temp, "empty"), 0o755)
+	return m, m.makeGrounds()
 }
+
+// grounds are the places to mount on that each ground has.
+var grounds = map[Ground][]string{
+	Bare:      nil,
+	Root:      {"proc", "sys", "dev"},
+	Networked: {"proc", "sys", "dev", "etc/hosts", "etc/resolv.conf"},
+}
+
+func (m *Manager) makeGrounds() error {
+	for g, places := range grounds {
+		if err := os.Mkdir(m.ground(g), 0o755); err != nil {
+			return err
+		}
+		for _, place := range places {
+			if err := makePlace(filepath.Join(m.ground(g), place), filepath.Dir(place) == "."); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func makePlace(path string, dir bool) error {
+	if dir {
+		return os.Mkdir(path, 0o755)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, nil, 0o644)
+}
+
+func (m *Manager) ground(g Ground) string { return filepath.Join(m.temp, "ground-"+string(g)) }
 
 // Close removes everything that is not a finished tree. Snapshots must have
 // been closed.

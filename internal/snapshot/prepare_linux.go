@@ -22,9 +22,9 @@ type Snapshot struct {
 	mounted bool
 }
 
-// Prepare mounts a writable directory over trees, the lowest first; none means
-// an empty directory.
-func (m *Manager) Prepare(ctx context.Context, lowers []string) (*Snapshot, error) {
+// Prepare mounts a writable directory over trees, the lowest first, which lie
+// on the ground g.
+func (m *Manager) Prepare(ctx context.Context, lowers []string, g Ground) (*Snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -33,13 +33,13 @@ func (m *Manager) Prepare(ctx context.Context, lowers []string) (*Snapshot, erro
 		return nil, err
 	}
 	s := &Snapshot{m: m, dir: dir}
-	if err := s.mount(lowers); err != nil {
+	if err := s.mount(lowers, g); err != nil {
 		return nil, errors.Join(fmt.Errorf("mount %d layers: %w", len(lowers), err), s.Close())
 	}
 	return s, nil
 }
 
-func (s *Snapshot) mount(lowers []string) error {
+func (s *Snapshot) mount(lowers []string, g Ground) error {
 	// The work directory is new each time: one that was mounted volatile
 	// cannot be mounted again.
 	for _, name := range []string{"upper", "work", "root"} {
@@ -52,10 +52,7 @@ func (s *Snapshot) mount(lowers []string) error {
 		return err
 	}
 	s.lowers = visible
-	if len(visible) == 0 {
-		visible = []string{filepath.Join(s.m.temp, "empty")} // overlayfs wants one
-	}
-	o := overlay{lowers: visible, upper: s.Upper(), work: filepath.Join(s.dir, "work"), user: s.m.flavour == User}
+	o := overlay{lowers: append([]string{s.m.ground(g)}, visible...), upper: s.Upper(), work: filepath.Join(s.dir, "work"), user: s.m.flavour == User}
 	method, err := o.mount(s.Root(), int(s.m.method.Load()))
 	if err != nil {
 		return err

@@ -24,6 +24,18 @@ const (
 	User    Flavour = "user"    // attributes user.overlay.*: a user namespace
 )
 
+// Ground is what lies below all layers of a snapshot: where an image lacks a
+// place to mount on, it shows through from there, so that no step has to make
+// it and take it away again. Nothing of it is ever part of a difference.
+type Ground string
+
+// The grounds.
+const (
+	Bare      Ground = "bare"      // nothing
+	Root      Ground = "root"      // /proc, /sys and /dev
+	Networked Ground = "networked" // these, /etc/hosts and /etc/resolv.conf
+)
+
 // MaxLayers is the largest number of layers below a step. The kernel stops at
 // 500, and looking up a name costs more with each layer.
 const MaxLayers = 400

@@ -82,7 +82,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := m.Prepare(ctx, trees)
+	s, err := m.Prepare(ctx, trees, Bare)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func diff(t *testing.T, s *Snapshot) digest.Digest {
 
 func TestSnapshotOfNothing(t *testing.T) {
 	ctx, dir := context.Background(), newStore(t)
-	s, err := newManager(t, dir).Prepare(ctx, nil)
+	s, err := newManager(t, dir).Prepare(ctx, nil, Bare)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func TestManyLayers(t *testing.T) {
 		many[i] = filepath.Join(t.TempDir(), "lower")
 		os.Mkdir(many[i], 0o755)
 	}
-	s, err := m.Prepare(ctx, append(trees, many...))
+	s, err := m.Prepare(ctx, append(trees, many...), Bare)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,5 +276,42 @@ func TestSweep(t *testing.T) {
 	}
 	if _, err := os.Lstat(live.temp); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestGroundShowsThroughAndIsNoChange(t *testing.T) {
+	ctx, dir := t.Context(), newStore(t)
+	m := newManager(t, dir)
+	s, err := m.Prepare(ctx, nil, Networked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, place := range []string{"proc", "sys", "dev", "etc/hosts", "etc/resolv.conf"} {
+		if _, err := os.Lstat(filepath.Join(s.Root(), place)); err != nil {
+			t.Error(err)
+		}
+	}
+	// What a step does to the ground and undoes is no change either.
+	if err := os.Remove(filepath.Join(s.Root(), "etc/hosts")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(s.Root(), "dev"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w := layer.NewWriter(ctx, io.Discard, layer.WriterOptions{})
+	if err := s.Diff(ctx, w); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	for e := range w.TOC().All() {
+		if e.Name != "dev" && e.Name != "etc" { // touched directories of nobody's image are new ones
+			t.Errorf("%s is in the difference", e.Name)
+		}
+	}
+	if _, _, err := w.Wait(); err != nil {
+		t.Fatal(err)
 	}
 }

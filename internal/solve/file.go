@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/faces"
@@ -38,6 +40,9 @@ func (s *Solver) prepareFile(ctx context.Context, step *graph.Step, op *graph.Fi
 	}
 	for i := range step.Inputs {
 		if !local(i) {
+			if err := prefetch(ctx, j.inputs[i]); err != nil {
+				return nil, err
+			}
 			j.trees[i] = layer.NewView(plainLayers(j.inputs[i]))
 			continue
 		}
@@ -46,6 +51,20 @@ func (s *Solver) prepareFile(ctx context.Context, step *graph.Step, op *graph.Fi
 		}
 	}
 	return j, nil
+}
+
+// prefetch makes the tables of contents of layers, several at once. A look-up
+// of a name that is not there, which most destinations are, needs all of them.
+func prefetch(ctx context.Context, layers []Layer) error {
+	eg, ctx := errgroup.WithContext(ctx)
+	eg.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	for _, l := range layers {
+		eg.Go(func() error {
+			_, err := l.TOC(ctx)
+			return err
+		})
+	}
+	return eg.Wait()
 }
 
 func plainLayers(ls []Layer) []*layer.Layer {
@@ -71,13 +90,16 @@ func selects(op graph.Op, i int) bool {
 	return true
 }
 
-// selected is the digest of what the actions copy out of a local directory.
-func (s *Solver) selected(ctx context.Context, f *graph.File, input int, op *graph.Local) (digest.Digest, error) {
-	local, err := s.Local(op)
-	if err != nil {
-		return "", err
-	}
-	return selection(ctx, f, input, local)
+// selected is the digest of what a file operation copies out of one input,
+// which src returns.
+func (s *Solver) selected(ctx context.Context, step *graph.Step, input int, src func() (layer.Tree, error)) (digest.Digest, error) {
+	return s.steps[step].selections[input].get(ctx, func(ctx context.Context) (digest.Digest, error) {
+		t, err := src()
+		if err != nil {
+			return "", err
+		}
+		return selection(ctx, step.Op.(*graph.File), input, t)
+	})
 }
 
 // selection is the digest of what the actions copy out of one input.
@@ -117,7 +139,7 @@ func (j *fileJob) contentKey(ctx context.Context) (key, error) {
 			h.Add(name+" layers", chain(j.inputs[i]))
 			continue
 		}
-		d, err := selection(ctx, j.op, i, j.trees[i])
+		d, err := j.s.selected(ctx, j.step, i, func() (layer.Tree, error) { return j.trees[i], nil })
 		if err != nil {
 			return key{}, err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 // key is what a step is known by in the cache, and what it was made of.
@@ -88,7 +89,7 @@ func (s *Solver) stepKey(ctx context.Context, step *graph.Step) (key, error) {
 	for i, in := range step.Inputs {
 		name := "input " + strconv.Itoa(i)
 		if local, ok := in.Step.Op.(*graph.Local); ok && selects(step.Op, i) {
-			d, err := s.selected(ctx, step.Op.(*graph.File), i, local)
+			d, err := s.selected(ctx, step, i, func() (layer.Tree, error) { return s.Local(local) })
 			if err != nil {
 				return key{}, err
 			}

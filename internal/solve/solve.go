@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -68,6 +69,9 @@ type state struct {
 	key    once[key]
 	result once[[][]Layer]
 	told   bool // its being cached was told
+	// selections are the digests of what a file operation copies out of its
+	// inputs; they are part of the definition key and of the content key.
+	selections []once[digest.Digest]
 }
 
 // Solve returns the layers of the graph's result, lowest first. Compression of
@@ -79,7 +83,7 @@ func (s *Solver) Solve(ctx context.Context, g *graph.Graph) ([]Layer, error) {
 	}
 	s.steps = map[*graph.Step]*state{}
 	for _, step := range g.Steps {
-		s.steps[step] = &state{}
+		s.steps[step] = &state{selections: make([]once[digest.Digest], len(step.Inputs))}
 		if err := s.outline(step); err != nil {
 			return nil, err
 		}

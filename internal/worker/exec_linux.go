@@ -24,7 +24,7 @@ func (t *task) exec(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	snap, err := t.s.snaps.Prepare(ctx, trees)
+	snap, err := t.s.snaps.Prepare(ctx, trees, ground(&r.Spec))
 	if err != nil {
 		return nil, err
 	}
@@ -36,6 +36,14 @@ func (t *task) exec(ctx context.Context) (any, error) {
 	t.s.ended[t.m.ID] = snap
 	t.s.mu.Unlock()
 	return out, nil
+}
+
+// ground has the places that every step of that kind is given mounts on.
+func ground(s *sandbox.Spec) snapshot.Ground {
+	if s.ResolvConf != nil && s.Hosts != nil {
+		return snapshot.Networked
+	}
+	return snapshot.Root
 }
 
 func (t *task) runIn(ctx context.Context, snap *snapshot.Snapshot, r *Request) (out *outcome, err error) {

@@ -168,7 +168,7 @@ func flavour(dir *cache.Dir) snapshot.Flavour {
 
 // probe mounts an overlay, which is what everything here rests on.
 func probe(snaps *snapshot.Manager) error {
-	s, err := snaps.Prepare(context.Background(), nil)
+	s, err := snaps.Prepare(context.Background(), nil, snapshot.Bare)
 	if err != nil {
 		return err
 	}

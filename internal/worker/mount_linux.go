@@ -57,7 +57,7 @@ func (a *attacher) tree(ctx context.Context, layers []snapshot.Layer) (string, e
 	if err != nil {
 		return "", err
 	}
-	snap, err := a.s.snaps.Prepare(ctx, trees)
+	snap, err := a.s.snaps.Prepare(ctx, trees, snapshot.Bare)
 	if err != nil {
 		return "", err
 	}
