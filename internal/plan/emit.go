@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"path"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -129,6 +129,7 @@ const batch = 2048
 // owners, links, attributes and bytes, but no times.
 func (t *Tree) Digest(ctx context.Context) (digest.Digest, error) {
 	h := digest.SHA256.Hash()
+	var b []byte
 	var entries []layer.Entry
 	var contents []content
 	flush := func() error {
@@ -136,8 +137,8 @@ func (t *Tree) Digest(ctx context.Context) (digest.Digest, error) {
 			return err
 		}
 		for _, e := range entries {
-			k := describe(e)
-			h.Write(k[:])
+			b = describe(b[:0], e)
+			h.Write(b)
 		}
 		entries, contents = entries[:0], contents[:0]
 		return nil
@@ -220,16 +221,23 @@ func hash(ctx context.Context, c content, e layer.Entry) (digest.Digest, error) 
 	return d, nil
 }
 
-// describe frames all of an entry that makes its content.
-func describe(e layer.Entry) cache.Key {
-	h := cache.NewHasher(e.Name)
-	h.Add("type", string(rune(e.Type)))
-	h.Add("mode", fmt.Sprintf("%o %d:%d %d,%d %d", e.Mode, e.UID, e.GID, e.Devmajor, e.Devminor, e.Size))
-	h.Add("link", e.Linkname)
-	h.Add("content", e.Digest.String())
-	for _, k := range slices.Sorted(maps.Keys(e.Xattrs)) {
-		h.Add("xattr "+k, e.Xattrs[k])
+// describe appends all of an entry that makes its content to b. Each part says
+// how long it is, so no two entries read alike.
+func describe(b []byte, e layer.Entry) []byte {
+	b = frame(b, e.Name)
+	b = append(b, byte(e.Type))
+	for _, n := range []int64{int64(e.Mode), int64(e.UID), int64(e.GID), e.Devmajor, e.Devminor, e.Size} {
+		b = binary.AppendVarint(b, n)
 	}
-	k, _ := h.Sum()
-	return k
+	b = frame(b, e.Linkname)
+	b = frame(b, string(e.Digest))
+	b = binary.AppendUvarint(b, uint64(len(e.Xattrs)))
+	for _, k := range slices.Sorted(maps.Keys(e.Xattrs)) {
+		b = frame(frame(b, k), e.Xattrs[k])
+	}
+	return b
+}
+
+func frame(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }

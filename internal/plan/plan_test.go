@@ -232,10 +232,11 @@ func TestDigestKnowsContentAndNotTimes(t *testing.T) {
 		t.Error("a time changes the digest")
 	}
 	for name, change := range map[string]func(*layer.Entry){
-		"mode":  func(e *layer.Entry) { e.Mode = 0o600 },
-		"uid":   func(e *layer.Entry) { e.UID = 1 },
-		"xattr": func(e *layer.Entry) { e.Xattrs = map[string]string{"user.x": "1"} },
-		"bytes": func(e *layer.Entry) { e.Digest = "sha256:other" },
+		"mode":       func(e *layer.Entry) { e.Mode = 0o600 },
+		"uid":        func(e *layer.Entry) { e.UID = 1 },
+		"xattr":      func(e *layer.Entry) { e.Xattrs = map[string]string{"user.x": "1"} },
+		"bytes":      func(e *layer.Entry) { e.Digest = "sha256:other" },
+		"two xattrs": func(e *layer.Entry) { e.Xattrs = map[string]string{"user.x": "", "user.y": ""} },
 	} {
 		if digest(change) == same {
 			t.Errorf("%s does not change the digest", name)
