@@ -12,6 +12,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/layer/inflate"
 )
 
 // Compression turns groups of raw bytes into members of a blob.
@@ -145,7 +147,7 @@ var magics = map[string][]byte{
 
 var decoders = map[string]func(io.Reader) (io.ReadCloser, error){
 	"none": func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(r), nil },
-	"gzip": func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) },
+	"gzip": func(r io.Reader) (io.ReadCloser, error) { return inflate.NewReader(r) },
 	"zstd": newZstdReader,
 }
 

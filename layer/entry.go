@@ -39,7 +39,7 @@ type Entry struct {
 	Linkname           string // target of a Symlink verbatim, of a Hardlink as a Name
 	Devmajor, Devminor int64
 	// Xattrs holds extended attributes by full name ("security.capability").
-	// Attributes of overlayfs are never among them.
+	// Those of which [KeepXattr] says so are never among them.
 	Xattrs map[string]string
 	// Digest is the digest of the content of a Regular file; empty if unknown.
 	Digest digest.Digest

@@ -25,6 +25,8 @@ type Layer struct {
 
 // Faces makes the faces of one layer. [Layer] calls each method until it has
 // succeeded once, and never twice at a time.
+//
+//nolint:interfacebloat // one method for each face that a layer has
 type Faces interface {
 	// Descriptor describes the compressed blob, whose bytes need not be local.
 	// It waits for a compression that is under way.

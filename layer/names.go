@@ -120,6 +120,37 @@ func checkPlain(name string) error {
 	return nil
 }
 
+// marker tells whether a name is one of the marker files of a layer, and returns
+// what it stands for: a whiteout, an opaque directory, or no entry at all.
+func marker(name string) (e Entry, ok bool, err error) {
+	if !strings.Contains(name, whPrefix) {
+		return Entry{}, false, nil
+	}
+	dir, base := path.Dir(name), path.Base(name)
+	for part := range strings.SplitSeq(nameKey(dir), "/") {
+		if strings.HasPrefix(part, whMeta) {
+			return Entry{}, true, nil // bookkeeping of a union file system
+		}
+		if strings.HasPrefix(part, whPrefix) {
+			return Entry{}, false, errors.New("lies in what is named like a whiteout")
+		}
+	}
+	hidden, ok := strings.CutPrefix(base, whPrefix)
+	switch {
+	case !ok:
+		return Entry{}, false, nil
+	case base == whOpaque:
+		e = impliedDir(nameKey(dir))
+		e.Opaque = true
+		return e, true, nil
+	case strings.HasPrefix(base, whMeta):
+		return Entry{}, true, nil
+	case hidden == "" || hidden == "." || hidden == "..":
+		return Entry{}, false, errors.New("whiteout of no name")
+	}
+	return Entry{Name: childKey(nameKey(dir), hidden), Type: Whiteout}, true, nil
+}
+
 // quoteName quotes a name for an error message; a hostile one may be huge.
 func quoteName(name string) string {
 	const most = 200
@@ -129,8 +160,13 @@ func quoteName(name string) string {
 	return strconv.Quote(name)
 }
 
-// isOverlayXattr tells attributes that belong to overlayfs. In a layer they
-// would let it redirect or hide files outside its own, so they never enter one.
-func isOverlayXattr(key string) bool {
-	return strings.HasPrefix(key, "trusted.overlay.") || strings.HasPrefix(key, "user.overlay.")
+// KeepXattr tells whether an extended attribute is part of an image: those of
+// overlayfs would make it show other files than the layer's, and labels of
+// security modules are the policy of one machine.
+func KeepXattr(name string) bool {
+	switch name {
+	case "security.selinux", "security.ima", "security.evm":
+		return false
+	}
+	return !strings.HasPrefix(name, "trusted.overlay.") && !strings.HasPrefix(name, "user.overlay.")
 }

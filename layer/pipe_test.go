@@ -73,7 +73,7 @@ func TestWriterFailures(t *testing.T) {
 			}
 			err := w.Add(items[0].Entry, strings.NewReader(items[0].content))
 			if err == nil {
-				_, err = w.Finish()
+				_, _ = w.Finish()
 			}
 			_, _, waited := w.Wait()
 			for _, err := range []error{err, waited} {
@@ -102,7 +102,7 @@ func TestWriterCancel(t *testing.T) {
 			w := NewWriter(ctx, io.Discard, o)
 			err := w.Add(reg("huge", content).Entry, strings.NewReader(content))
 			if err == nil {
-				_, err = w.Finish()
+				_, _ = w.Finish()
 			}
 			if _, _, err := w.Wait(); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("after %v: Wait: %v", after, err)

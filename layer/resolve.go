@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -13,13 +12,18 @@ import (
 // maxSymlinks is the number of symbolic links that [Resolve] follows.
 const maxSymlinks = 255
 
+// Lookuper is what [Resolve] needs of a [Tree].
+type Lookuper interface {
+	Lookup(ctx context.Context, name string) (Entry, error)
+}
+
 var errTooManyLinks = errors.New("too many levels of symbolic links")
 
 // Resolve follows the symbolic links in name, inside the tree as chroot would:
 // absolute targets start at its root and ".." stops there. The last component is
 // followed only if followLast says so. Components that do not exist are kept as
 // they are, so that a path can be resolved before it is made.
-func Resolve(ctx context.Context, t Tree, name string, followLast bool) (string, error) {
+func Resolve(ctx context.Context, t Lookuper, name string, followLast bool) (string, error) {
 	at, links := "", 0
 	rest := strings.Split(name, "/")
 	for len(rest) > 0 {
@@ -64,18 +68,3 @@ func anyPart(rest []string) bool {
 	}
 	return false
 }
-
-// tocTree is one layer alone as a Tree, as far as Resolve needs one.
-type tocTree struct{ t *TOC }
-
-func (t tocTree) Lookup(_ context.Context, name string) (Entry, error) {
-	e, ok := t.t.Lookup(name)
-	if !ok {
-		return Entry{}, fs.ErrNotExist
-	}
-	return e, nil
-}
-
-func (tocTree) ReadDir(context.Context, string) ([]Entry, error) { return nil, errors.ErrUnsupported }
-
-func (tocTree) Open(context.Context, Entry) (io.ReadCloser, error) { return nil, errors.ErrUnsupported }

@@ -134,6 +134,12 @@ func TestScanRefuses(t *testing.T) {
 		{"under a whiteout", archive(t, &tar.Header{Name: ".wh.a/b"}), "named like a whiteout"},
 		{"root is a file", archive(t, &tar.Header{Name: "."}), "the root is no directory"},
 		{"long name", archive(t, &tar.Header{Name: strings.Repeat("x", 300)}), "part of name too long"},
+		{"file as a directory", archive(t, &tar.Header{Name: "a"}, &tar.Header{Name: "a/b"}), `entry "a/b": directory "a": not a directory`},
+		{"file as a directory, by a link", archive(t, &tar.Header{Name: "a"}, &tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "a"}, &tar.Header{Name: "l/b"}), `directory "a": not a directory`},
+		{"links in a circle", archive(t, &tar.Header{Name: "a", Typeflag: tar.TypeSymlink, Linkname: "a"}, &tar.Header{Name: "a/b"}), "too many levels"},
+		{"hard link to itself", archive(t, &tar.Header{Name: "a"}, &tar.Header{Name: "a", Typeflag: tar.TypeLink, Linkname: "a"}), "links to itself"},
+		{"hard link to a directory", archive(t, &tar.Header{Name: "a/b"}, &tar.Header{Name: "c", Typeflag: tar.TypeLink, Linkname: "a"}), "is a directory"},
+		{"whiteout device", archive(t, &tar.Header{Name: "a", Typeflag: tar.TypeChar}), "device 0:0"},
 		{"unknown type", archive(t, &tar.Header{Name: "v", Typeflag: 'V', Format: tar.FormatGNU}), "unknown type"},
 		{"negative owner", archive(t, &tar.Header{Name: "v", Uid: -1, Format: tar.FormatGNU}), "out of range"},
 		{"sparse", sparse, `entry "s": sparse files`},
@@ -151,12 +157,12 @@ func TestScanRefuses(t *testing.T) {
 
 func TestScanLimits(t *testing.T) {
 	data := archive(t, &tar.Header{Name: "a", Size: 10_000}, &tar.Header{Name: "b"})
-	if _, _, err := Scan(context.Background(), bytes.NewReader(data), ScanOptions{MaxEntries: 2, MaxBytes: int64(len(data))}); err != nil {
+	if _, _, err := Scan(context.Background(), bytes.NewReader(data), ScanOptions{Limits: Limits{MaxEntries: 2, MaxBytes: int64(len(data))}}); err != nil {
 		t.Errorf("at the limits: %v", err)
 	}
-	for _, o := range []ScanOptions{{MaxEntries: 1}, {MaxBytes: 10_000}} {
-		if _, _, err := Scan(context.Background(), bytes.NewReader(data), o); err == nil {
-			t.Errorf("%+v: no error", o)
+	for _, l := range []Limits{{MaxEntries: 1}, {MaxBytes: 10_000}} {
+		if _, _, err := Scan(context.Background(), bytes.NewReader(data), ScanOptions{Limits: l}); err == nil {
+			t.Errorf("%+v: no error", l)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -170,7 +176,7 @@ func FuzzScan(f *testing.F) {
 	f.Add(write(f, WriterOptions{Compression: Uncompressed}, zoo()...).blob)
 	f.Add(archive(f, &tar.Header{Name: "bin", Typeflag: tar.TypeSymlink, Linkname: "usr"}, &tar.Header{Name: "bin/a", Size: 5}, &tar.Header{Name: "usr/a"}))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		toc, diffID, err := Scan(context.Background(), bytes.NewReader(data), ScanOptions{Digests: true, MaxEntries: 1000, MaxBytes: 1 << 22})
+		toc, diffID, err := Scan(context.Background(), bytes.NewReader(data), ScanOptions{Digests: true, Limits: Limits{MaxEntries: 1000, MaxBytes: 1 << 22}})
 		if err != nil {
 			return
 		}

@@ -55,10 +55,7 @@ func appendHeader(dst []byte, e *Entry) ([]byte, error) {
 		h.put("linkpath", e.Linkname)
 	}
 	for k, v := range e.Xattrs {
-		if k == "" || strings.ContainsAny(k, "=\x00\n") {
-			return nil, fmt.Errorf("attribute %q cannot be stored", k)
-		}
-		h.put("SCHILY.xattr."+k, v)
+		h.put(paxXattr+k, v)
 	}
 	if h.err != nil {
 		return nil, h.err
@@ -214,35 +211,4 @@ func shortASCII(s string) string {
 		return r
 	}, []byte(s[:min(len(s), 80)]))
 	return string(b)
-}
-
-// checkEntry tells why e cannot be written.
-func checkEntry(e *Entry) error {
-	if err := checkName(e.Name); err != nil {
-		return err
-	}
-	if err := checkPlain(e.Name); err != nil {
-		return err
-	}
-	if e.Name == "." && e.Type != Directory {
-		return errors.New("the root is no directory")
-	}
-	switch e.Type {
-	case Regular:
-		if e.Size < 0 {
-			return fmt.Errorf("negative size %d", e.Size)
-		}
-	case Hardlink:
-		if err := checkName(e.Linkname); err != nil {
-			return fmt.Errorf("hard link to %s: %w", quoteName(e.Linkname), err)
-		}
-	case Symlink:
-		if e.Linkname == "" || len(e.Linkname) > maxName || strings.IndexByte(e.Linkname, 0) >= 0 {
-			return fmt.Errorf("symbolic link to %s", quoteName(e.Linkname))
-		}
-	case Char, Block, Directory, Fifo, Whiteout:
-	default:
-		return fmt.Errorf("unknown type %q", byte(e.Type))
-	}
-	return nil
 }

@@ -109,8 +109,12 @@ func bigTOC(t testing.TB) (path string) {
 			t.Fatal(err)
 		}
 	}
+	toc, err := b.finish(600_000_000)
+	if err != nil {
+		t.Fatal(err)
+	}
 	path = filepath.Join(t.TempDir(), "toc")
-	if err := os.WriteFile(path, b.finish(600_000_000).Encode(), 0o600); err != nil {
+	if err := os.WriteFile(path, toc.Encode(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path

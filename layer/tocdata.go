@@ -28,6 +28,7 @@ const (
 	flagLinked             // a hard link of the same layer leads here
 	flagDigest             // a sha256 follows the offset
 	flagXattrs             // attributes follow
+	flagBelow              // a hard link to a lower layer, whatever this one calls by that name
 	flagPseudo             // while building: stands for an opaque marker only
 )
 
@@ -119,9 +120,11 @@ func (t *TOC) key(i int) []byte {
 	return d.bytes()
 }
 
-func (t *TOC) entry(i int) Entry {
-	flags, typ := t.kind(i)
-	d := decoder{b: t.records[t.index[i]+2:]}
+func (t *TOC) entry(i int) Entry { return t.entryAt(t.index[i]) }
+
+func (t *TOC) entryAt(off uint32) Entry {
+	flags, typ := t.records[off], Type(t.records[off+1])
+	d := decoder{b: t.records[off+2:]}
 	e := Entry{Name: keyName(string(d.bytes())), Type: typ, Opaque: flags&flagOpaque != 0}
 	e.Mode, e.UID, e.GID = uint32(d.uvarint()), int(d.uvarint()), int(d.uvarint())
 	e.ModTime = d.varint()

@@ -22,7 +22,8 @@ import (
 // A layer says what it shows of a name and whether it hides what lies below.
 // Layers are asked from the top, and none is read below the one that answers.
 type View struct {
-	layers []*Layer
+	layers  []*Layer
+	linkers []*TOC // of layers above these whose hard links lead into them
 }
 
 // NewView merges layers, the lowest first. Nothing is read before it is needed.
@@ -72,7 +73,7 @@ type level struct {
 // down yields the layers from the top, each read when it is its turn.
 func (v *View) down(ctx context.Context) func(func(level) bool) {
 	return func(yield func(level) bool) {
-		var linkers []*TOC
+		linkers := v.linkers
 		for i, layer := range slices.Backward(v.layers) {
 			t, err := layer.TOC(ctx)
 			if err != nil {
@@ -82,7 +83,7 @@ func (v *View) down(ctx context.Context) func(func(level) bool) {
 				return
 			}
 			if len(t.outward) > 0 {
-				linkers = append(linkers, t)
+				linkers = append(slices.Clip(linkers), t)
 			}
 		}
 	}
@@ -119,7 +120,7 @@ func (v *View) resolveLink(ctx context.Context, l level, at int, name string) (E
 		e.layer, e.Inode = l.layer, inode(l.at, e.Name)
 	case target != "":
 		var err error
-		if e, err = v.below(ctx, l.at, target); err != nil {
+		if e, err = v.below(ctx, l, target); err != nil {
 			return Entry{}, fmt.Errorf("hard link %s in layer %s: %w", quoteName(name), l.layer.DiffID, err)
 		}
 	}
@@ -130,10 +131,11 @@ func (v *View) resolveLink(ctx context.Context, l level, at int, name string) (E
 	return e, nil
 }
 
-// below looks for the target of a hard link of layer i that i itself does not
-// hold; it may lie behind a symlink to a directory.
-func (v *View) below(ctx context.Context, i int, target string) (Entry, error) {
-	lower := NewView(v.layers[:i+1])
+// below looks for the target of a hard link of layer l in the layers below it;
+// it may lie behind a symlink to a directory. What the layer itself hides does
+// not count: it would matter in which order it says so.
+func (v *View) below(ctx context.Context, l level, target string) (Entry, error) {
+	lower := &View{layers: v.layers[:l.at], linkers: append(slices.Clip(l.linkers), l.toc)}
 	e, err := lower.Lookup(ctx, target)
 	if errors.Is(err, fs.ErrNotExist) {
 		dir, rerr := Resolve(ctx, lower, path.Dir(target), true)

@@ -234,7 +234,12 @@ func (w *Writer) Finish() (digest.Digest, error) {
 	if w.err != nil {
 		return "", w.err
 	}
-	toc := w.toc.finish(w.off)
+	toc, err := w.toc.finish(w.off)
+	if err != nil {
+		w.err = err
+		w.pipe.fail(err)
+		return "", err
+	}
 	select {
 	case <-w.pipe.hashed:
 	case <-w.pipe.done:

@@ -272,8 +272,8 @@ func TestWriterRefuses(t *testing.T) {
 		{sym("s", ""), "symbolic link to"},
 		{badXattr, "cannot be stored"},
 		{item{Entry: Entry{Name: "n", Type: 'V'}}, "unknown type"},
-		{item{Entry: Entry{Name: "n", Type: Char, Devmajor: -1}}, "does not fit"},
-		{item{Entry: Entry{Name: "n", Type: Fifo, UID: -1}}, "does not fit"},
+		{item{Entry: Entry{Name: "n", Type: Char, Devmajor: -1}}, "out of range"},
+		{item{Entry: Entry{Name: "n", Type: Fifo, UID: -1}}, "out of range"},
 	}
 	for _, tt := range tests {
 		_, err := tryWrite(context.Background(), WriterOptions{}, tt.item)

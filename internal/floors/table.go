@@ -26,6 +26,7 @@ var rooms = []room{
 	{path: "internal/sandbox", floor: 1},
 	{path: "internal/snapshot", floor: 1},
 	{path: "internal/source/registry", floor: 1},
+	{path: "layer/tree", floor: 1},
 	{path: "cache/cachetest", floor: 1},
 	{path: "cache/gha", floor: 1},
 	{path: "cache/registry", floor: 1},
@@ -36,10 +37,14 @@ var rooms = []room{
 	{path: "internal/sandbox/seccomp", floor: 0},
 	{path: "internal/sandbox/stage", floor: 0},
 	{path: "layer", floor: 0},
+	{path: "layer/inflate", floor: 0},
 }
 
 // neighbours are the imports within one floor that are meant, from → to.
-var neighbours = map[[2]string]bool{}
+var neighbours = map[[2]string]bool{
+	{"layer", "layer/inflate"}:          true, // gzip is what most layers are packed with
+	{"internal/snapshot", "layer/tree"}: true, // a snapshot is mounted over trees
+}
 
 // bans keep a foreign module out of packages that have to stay small, or within the one package that is about it.
 var bans = []ban{

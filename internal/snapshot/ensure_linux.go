@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ocibuild/ocibuild/layer"
+	"github.com/ocibuild/ocibuild/layer/tree"
 )
 
 // treeDir is the tree inside the directory of a layer. The outer directory's
@@ -171,8 +172,8 @@ func (e *ensuring) apply(ctx context.Context, l Layer, to string, lower func(con
 	defer raw.Close()
 	sum := newSummer(raw)
 	defer sum.stop()
-	o := layer.ApplyOptions{UserXattr: e.m.flavour == User, Lower: lower}
-	if err := layer.Apply(ctx, sum, to, o); err != nil {
+	o := tree.ApplyOptions{UserXattr: e.m.flavour == User, Lower: lower}
+	if err := tree.Apply(ctx, sum, to, o); err != nil {
 		return err
 	}
 	// The end of the archive is not the end of what the DiffID covers.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ocibuild/ocibuild/layer"
+	"github.com/ocibuild/ocibuild/layer/tree"
 )
 
 // Snapshot is a writable tree over others. It is used by one goroutine at a
@@ -47,7 +48,7 @@ func (s *Snapshot) mount(lowers []string, g Ground) error {
 			return err
 		}
 	}
-	visible, err := layer.PrepareUpper(s.Upper(), lowers, s.m.flavour == User)
+	visible, err := tree.PrepareUpper(s.Upper(), lowers, s.m.flavour == User)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (s *Snapshot) Diff(ctx context.Context, w *layer.Writer) error {
 	if err := s.unmount(); err != nil {
 		return err
 	}
-	return layer.Diff(ctx, s.Upper(), s.lowers, w, layer.DiffOptions{UserXattr: s.m.flavour == User, Prune: true})
+	return tree.Diff(ctx, s.Upper(), s.lowers, w, tree.DiffOptions{UserXattr: s.m.flavour == User, Prune: true})
 }
 
 // Adopt makes the changes, as Diff has left them, the tree of the layer that

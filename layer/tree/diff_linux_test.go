@@ -1,4 +1,4 @@
-package layer
+package tree
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 // overlayOf mounts an overlay for a test and returns its root and upper.
@@ -39,7 +41,7 @@ func overlayOf(t *testing.T, lower string) (root, upper string) {
 func changes(t *testing.T, upper string, lowers []string, prune bool) []string {
 	t.Helper()
 	var lines []string
-	add := func(e Entry, content io.Reader) error {
+	add := func(e layer.Entry, content io.Reader) error {
 		line := fmt.Sprintf("%c %s", e.Type, e.Name)
 		if e.Opaque {
 			line += " opaque"

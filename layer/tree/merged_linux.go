@@ -1,12 +1,17 @@
-package layer
+package tree
 
 import (
+	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 // merged is one directory as lower trees show it together, found as overlayfs
@@ -124,35 +129,52 @@ func (m *merged) child(name string) (*merged, error) {
 	return c, nil
 }
 
+// under returns the same directory with another tree on top.
+func (m *merged) under(top int) (*merged, error) {
+	all := &merged{opaque: m.opaque, fds: append([]int{top}, m.fds...)}
+	return all.child(".")
+}
+
+// descend opens the directory with that path. The caller closes it.
+func (m *merged) descend(path string) (*merged, error) {
+	dir, err := m.child(".")
+	for part := range strings.SplitSeq(path, "/") {
+		if err != nil || path == "." {
+			break
+		}
+		above := dir
+		dir, err = above.child(part)
+		above.close()
+	}
+	return dir, err
+}
+
 // find looks up a path. The caller releases the file.
-func (m *merged) find(path string) (*unix.Stat_t, *lowerFile, error) {
-	dir := &merged{opaque: m.opaque}
-	for _, fd := range m.fds {
-		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			dir.close()
-			return nil, nil, err
-		}
-		dir.fds = append(dir.fds, dup)
+func (m *merged) find(name string) (*unix.Stat_t, *lowerFile, error) {
+	dir, err := m.descend(path.Dir(name))
+	if err != nil {
+		return nil, nil, err
 	}
-	for {
-		name, rest, more := strings.Cut(path, "/")
-		if !more {
-			st, at, err := dir.lookup(name)
-			if err != nil {
-				dir.close()
-				return nil, nil, err
-			}
-			at.dir = dir
-			return st, at, nil
-		}
-		sub, err := dir.child(name)
+	st, at, err := dir.lookup(path.Base(name))
+	if err != nil {
 		dir.close()
-		if err != nil {
-			return nil, nil, err
-		}
-		dir, path = sub, rest
+		return nil, nil, err
 	}
+	at.dir = dir
+	return st, at, nil
+}
+
+// Lookup tells layer.Resolve where symbolic links are.
+func (m *merged) Lookup(_ context.Context, name string) (layer.Entry, error) {
+	st, at, err := m.find(name)
+	if errors.Is(err, unix.ENOENT) {
+		return layer.Entry{}, fs.ErrNotExist
+	}
+	if err != nil {
+		return layer.Entry{}, err
+	}
+	defer at.release()
+	return statEntry(at.fd, at.name, st)
 }
 
 // shows tells whether anything is visible in the directory.

@@ -1,13 +1,15 @@
-package layer
+package tree
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
+	"path"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 // Diff writes to w what an overlay's upper directory changes against the
@@ -18,7 +20,7 @@ import (
 // its owner, mode or attributes have changed. Sockets are left out.
 //
 // Nothing may write to upper while Diff runs.
-func Diff(ctx context.Context, upper string, lowers []string, w *Writer, o DiffOptions) error {
+func Diff(ctx context.Context, upper string, lowers []string, w *layer.Writer, o DiffOptions) error {
 	if err := newDiffer(ctx, o, w.Add).run(upper, lowers); err != nil {
 		return fmt.Errorf("diff %s: %w", upper, err)
 	}
@@ -29,19 +31,19 @@ func Diff(ctx context.Context, upper string, lowers []string, w *Writer, o DiffO
 type differ struct {
 	ctx    context.Context // of this run only
 	o      DiffOptions
-	add    func(Entry, io.Reader) error
+	add    func(layer.Entry, io.Reader) error
 	opaque string
 	links  map[uint64]string // inode to the first name written of it
 }
 
-func newDiffer(ctx context.Context, o DiffOptions, add func(Entry, io.Reader) error) *differ {
-	return &differ{ctx: ctx, o: o, add: add, opaque: overlayXattr(o.UserXattr, "opaque"), links: map[uint64]string{}}
+func newDiffer(ctx context.Context, o DiffOptions, add func(layer.Entry, io.Reader) error) *differ {
+	return &differ{ctx: ctx, o: o, add: add, opaque: opaqueXattr(o.UserXattr), links: map[uint64]string{}}
 }
 
 // frame is a directory on the way down. It is written when something in it is.
 type frame struct {
 	parent  *frame
-	e       Entry
+	e       layer.Entry
 	written bool
 	fd      int
 	low     *merged
@@ -83,7 +85,7 @@ func (d *differ) run(upper string, lowers []string) error {
 func (d *differ) walk(f *frame) error {
 	names, err := sortedNames(f.fd)
 	if err != nil {
-		return fmt.Errorf("read directory %s: %w", quoteName(f.e.Name), err)
+		return fmt.Errorf("read directory %q: %w", f.e.Name, err)
 	}
 	for _, name := range names {
 		if err := d.ctx.Err(); err != nil {
@@ -99,17 +101,17 @@ func (d *differ) walk(f *frame) error {
 func (d *differ) child(f *frame, name string) error {
 	st, err := statAt(f.fd, name)
 	if err != nil {
-		return fmt.Errorf("%s in %s: %w", quoteName(name), quoteName(f.e.Name), err)
+		return fmt.Errorf("%q in %q: %w", name, f.e.Name, err)
 	}
 	e, err := d.entry(f, name, st)
 	if err != nil {
-		return fmt.Errorf("%s in %s: %w", quoteName(name), quoteName(f.e.Name), err)
+		return fmt.Errorf("%q in %q: %w", name, f.e.Name, err)
 	}
 	var keep bool
 	switch e.Type {
-	case Directory:
+	case layer.Directory:
 		return d.directory(f, name, st, e) // wraps for itself
-	case Whiteout:
+	case layer.Whiteout:
 		keep, err = d.whiteout(f, name, e)
 	case 0: // a socket
 	default:
@@ -119,49 +121,19 @@ func (d *differ) child(f *frame, name string) error {
 		err = unix.Unlinkat(f.fd, name, 0)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", quoteName(e.Name), err)
+		return fmt.Errorf("%q: %w", e.Name, err)
 	}
 	return nil
 }
 
 // entry describes a file of upper. Its type is zero if it cannot be in a layer.
-func (d *differ) entry(f *frame, name string, st *unix.Stat_t) (Entry, error) {
-	e := Entry{
-		Name: name, Mode: uint32(st.Mode) & 0o7777,
-		UID: int(st.Uid), GID: int(st.Gid), ModTime: int64(st.Mtim.Sec),
-	}
-	if f.e.Name != "" && f.e.Name != "." {
-		e.Name = f.e.Name + "/" + name
-	}
-	if isWhiteout(st) {
-		return Entry{Name: e.Name, Type: Whiteout, ModTime: e.ModTime}, nil
-	}
-	if strings.HasPrefix(name, whPrefix) {
-		return e, errors.New("the name begins with " + whPrefix + ", which layers keep for removed files")
-	}
+func (d *differ) entry(f *frame, name string, st *unix.Stat_t) (layer.Entry, error) {
+	e := layer.Entry{Type: layer.Whiteout, ModTime: int64(st.Mtim.Sec)}
 	var err error
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFSOCK:
-		return e, nil
-	case unix.S_IFREG:
-		e.Type, e.Size = Regular, st.Size
-	case unix.S_IFDIR:
-		e.Type = Directory
-	case unix.S_IFIFO:
-		e.Type = Fifo
-	case unix.S_IFLNK:
-		e.Type = Symlink
-		e.Linkname, err = readlinkAt(f.fd, name)
-	case unix.S_IFCHR, unix.S_IFBLK:
-		e.Type = Char
-		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
-			e.Type = Block
-		}
-		e.Devmajor, e.Devminor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
+	if !isWhiteout(st) {
+		e, err = statEntry(f.fd, name, st)
 	}
-	if err == nil {
-		e.Xattrs, err = readXattrs(procPath(f.fd, name))
-	}
+	e.Name = path.Join(f.e.Name, name)
 	return e, err
 }
 
@@ -177,7 +149,7 @@ func (d *differ) write(f *frame) error {
 	return d.add(f.e, nil)
 }
 
-func (d *differ) whiteout(f *frame, name string, e Entry) (keep bool, err error) {
+func (d *differ) whiteout(f *frame, name string, e layer.Entry) (keep bool, err error) {
 	_, _, err = f.low.lookup(name)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil // made and removed in the same step
@@ -191,15 +163,15 @@ func (d *differ) whiteout(f *frame, name string, e Entry) (keep bool, err error)
 	return true, d.add(e, nil)
 }
 
-func (d *differ) directory(f *frame, name string, st *unix.Stat_t, e Entry) error {
+func (d *differ) directory(f *frame, name string, st *unix.Stat_t, e layer.Entry) error {
 	fd, err := openDir(f.fd, name)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", quoteName(e.Name), err)
+		return fmt.Errorf("open %q: %w", e.Name, err)
 	}
 	defer unix.Close(fd)
 	low, err := f.low.child(name)
 	if err != nil {
-		return fmt.Errorf("open %s in lower layers: %w", quoteName(e.Name), err)
+		return fmt.Errorf("open %q in lower layers: %w", e.Name, err)
 	}
 	defer low.close()
 	sub := &frame{parent: f, e: e, fd: fd, low: low}
@@ -208,7 +180,7 @@ func (d *differ) directory(f *frame, name string, st *unix.Stat_t, e Entry) erro
 		err = d.write(sub)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", quoteName(e.Name), err)
+		return fmt.Errorf("%q: %w", e.Name, err)
 	}
 	if err := d.walk(sub); err != nil || !d.o.Prune {
 		return err
@@ -250,7 +222,7 @@ func (d *differ) directoryChanged(sub *frame, name string) (bool, error) {
 	return !same, err
 }
 
-func (d *differ) file(f *frame, name string, st *unix.Stat_t, e Entry) (keep bool, err error) {
+func (d *differ) file(f *frame, name string, st *unix.Stat_t, e layer.Entry) (keep bool, err error) {
 	same, err := d.sameFile(f, name, st, e)
 	if same || err != nil {
 		return false, err
@@ -263,12 +235,12 @@ func (d *differ) file(f *frame, name string, st *unix.Stat_t, e Entry) (keep boo
 			return false, err
 		}
 	}
-	if e.Type != Regular {
+	if e.Type != layer.Regular {
 		return true, d.add(e, nil)
 	}
 	if st.Nlink > 1 {
 		if first, ok := d.links[st.Ino]; ok {
-			e.Type, e.Size, e.Linkname, e.Xattrs = Hardlink, 0, first, nil
+			e.Type, e.Size, e.Linkname, e.Xattrs = layer.Hardlink, 0, first, nil
 			return true, d.add(e, nil)
 		}
 		d.links[st.Ino] = e.Name

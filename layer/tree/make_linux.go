@@ -1,19 +1,18 @@
-package layer
+package tree
 
 import (
-	"archive/tar"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 // node is an entry on its way into the tree.
 type node struct {
-	h      *tar.Header
-	name   string
+	e      layer.Entry
 	parent *dirHandle
 	base   string
 	m      *meta
@@ -23,22 +22,19 @@ func (n node) key() fileKey { return fileKey{n.parent.ino, n.base} }
 
 // make creates what one entry describes, in place of what was there before.
 func (a *applier) make(n node, content io.Reader) error {
-	switch n.h.Typeflag {
-	case tar.TypeReg, '\x00', tar.TypeCont, tar.TypeGNUSparse:
-		if strings.HasSuffix(n.h.Name, "/") {
-			return a.makeDirectory(n) // as old tars wrote directories
-		}
+	switch n.e.Type {
+	case layer.Regular:
 		return a.makeFile(n, content)
-	case tar.TypeDir:
+	case layer.Directory:
 		return a.makeDirectory(n)
-	case tar.TypeSymlink:
+	case layer.Symlink:
 		return a.makeSymlink(n)
-	case tar.TypeLink:
+	case layer.Hardlink:
 		return a.makeHardlink(n)
-	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
-		return a.makeSpecial(n)
+	case layer.Whiteout:
+		return a.makeWhiteout(n)
 	}
-	return fmt.Errorf("unknown entry type %q", n.h.Typeflag)
+	return a.makeSpecial(n)
 }
 
 // place runs create and, where another file is in the way, removes that first.
@@ -73,7 +69,7 @@ func (a *applier) remove(parent *dirHandle, base string) error {
 }
 
 func (a *applier) makeFile(n node, content io.Reader) error {
-	if n.h.Size <= maxPiped {
+	if n.e.Size <= maxPiped {
 		// A writer replaces files, but only this goroutine knows which names
 		// lead through a directory or a link.
 		if st, err := statAt(n.parent.fd, n.base); err == nil && (isDir(st) || isLink(st)) {
@@ -92,7 +88,7 @@ func (a *applier) makeFile(n node, content io.Reader) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := a.copyTo(fd, content, n.h.Size); err != nil {
+	if err := a.copyTo(fd, content, n.e.Size); err != nil {
 		return err
 	}
 	return finishFile(fd, n)
@@ -137,9 +133,12 @@ func writeAll(fd int, p []byte) error {
 	return nil
 }
 
+// ownMode is the mode of a directory that gets its own at once.
+const ownMode = 0o700
+
 func (a *applier) makeDirectory(n node) error {
 	a.pipe.settle(n.key())
-	err := a.mkdir(n.parent, n.base, 0o700)
+	err := a.mkdir(n.parent, n.base, ownMode)
 	if errors.Is(err, unix.EEXIST) {
 		err = a.keepOrReplace(n)
 	}
@@ -151,47 +150,47 @@ func (a *applier) makeDirectory(n node) error {
 		return err
 	}
 	defer unix.Close(fd)
-	delete(a.implied, n.name)
-	a.times[n.name] = n.m.mtime
+	name := n.parent.child(n.base)
+	delete(a.implied, name)
+	a.times[name] = n.m.mtime
 	return n.m.applyFd(fd)
 }
 
 // keepOrReplace keeps a directory that is there already, with what is in it.
 func (a *applier) keepOrReplace(n node) error {
 	st, err := statAt(n.parent.fd, n.base)
-	switch {
-	case err != nil:
+	if err != nil || isDir(st) {
 		return err
-	case isDir(st):
-		return nil
-	case isWhiteout(st):
-		return a.replaceWhiteout(n.parent, n.base)
 	}
-	return a.place(n.parent, n.base, func() error { return a.mkdir(n.parent, n.base, 0o700) })
+	return a.replaceByDir(n.parent, n.base, ownMode)
 }
 
 func (a *applier) mkdir(parent *dirHandle, base string, mode uint32) error {
 	err := unix.Mkdirat(parent.fd, base, mode)
-	if err != nil || mode == 0o700 {
+	if err != nil || mode == ownMode {
 		return err
 	}
-	return unix.Fchmodat(parent.fd, base, mode, 0) // whatever the umask says
+	// Whatever the umask and a setgid bit of the directory above say.
+	if err := unix.Fchownat(parent.fd, base, 0, 0, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	return unix.Fchmodat(parent.fd, base, mode, 0)
 }
 
-// replaceWhiteout makes a directory where the layer hides a name of lower
-// layers: a directory that shows nothing of them.
-func (a *applier) replaceWhiteout(parent *dirHandle, base string) error {
-	if err := unix.Unlinkat(parent.fd, base, 0); err != nil {
-		return err
+// replaceByDir makes a directory in place of a whiteout or a file. It is opaque:
+// what was there hid the lower layers already.
+func (a *applier) replaceByDir(parent *dirHandle, base string, mode uint32) error {
+	if err := a.remove(parent, base); err != nil {
+		return fmt.Errorf("replace: %w", err)
 	}
-	if err := a.mkdir(parent, base, 0o755); err != nil {
+	if err := a.mkdir(parent, base, mode); err != nil {
 		return err
 	}
 	return a.setOpaque(parent.fd, base)
 }
 
 func (a *applier) setOpaque(at int, name string) error {
-	key := overlayXattr(a.o.UserXattr, "opaque")
+	key := opaqueXattr(a.o.UserXattr)
 	if err := unix.Lsetxattr(procPath(at, name), key, []byte("y"), 0); err != nil {
 		return fmt.Errorf("set attribute %s: %w", key, err)
 	}
@@ -199,30 +198,19 @@ func (a *applier) setOpaque(at int, name string) error {
 }
 
 func (a *applier) makeSymlink(n node) error {
-	if n.h.Linkname == "" || strings.IndexByte(n.h.Linkname, 0) >= 0 {
-		return fmt.Errorf("symbolic link to %s", quoteName(n.h.Linkname))
-	}
 	err := a.place(n.parent, n.base, func() error {
-		return unix.Symlinkat(n.h.Linkname, n.parent.fd, n.base)
+		return unix.Symlinkat(n.e.Linkname, n.parent.fd, n.base)
 	})
 	if err != nil {
 		return err
 	}
+	delete(a.borrowed, n.parent.child(n.base))
 	return n.m.applyAt(n.parent.fd, n.base, true)
 }
 
 func (a *applier) makeSpecial(n node) error {
-	kind := map[byte]uint32{tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK, tar.TypeFifo: unix.S_IFIFO}[n.h.Typeflag]
-	var rdev uint64
-	if kind != unix.S_IFIFO {
-		if n.h.Devmajor < 0 || n.h.Devmajor > 1<<12-1 || n.h.Devminor < 0 || n.h.Devminor > 1<<20-1 {
-			return fmt.Errorf("device %d:%d is out of range", n.h.Devmajor, n.h.Devminor)
-		}
-		rdev = unix.Mkdev(uint32(n.h.Devmajor), uint32(n.h.Devminor))
-	}
-	if kind == unix.S_IFCHR && rdev == 0 {
-		return errors.New("device 0:0 is overlayfs's whiteout, not a file of an image")
-	}
+	kind := modeOf[n.e.Type]
+	rdev := unix.Mkdev(uint32(n.e.Devmajor), uint32(n.e.Devminor))
 	err := a.place(n.parent, n.base, func() error {
 		err := unix.Mknodat(n.parent.fd, n.base, kind|0o600, int(rdev))
 		if errors.Is(err, unix.EPERM) {
@@ -239,34 +227,17 @@ func (a *applier) makeSpecial(n node) error {
 	return n.m.applyAt(n.parent.fd, n.base, false)
 }
 
-// whiteout hides what lower layers have. What this layer itself holds stays,
+// makeWhiteout hides what lower layers have. What this layer itself holds stays,
 // wherever in the tar the whiteout comes.
-func (a *applier) whiteout(kind whiteoutType, dir, base string) error {
-	switch kind {
-	case otherMeta:
-		return nil
-	case badWhiteout:
-		return errors.New("whiteout without a name")
-	case hiddenParent:
-		return errors.New("lies in a directory that is named like a whiteout")
-	}
-	parent, err := a.dirs.get(dir)
-	if err != nil {
-		return err
-	}
-	defer parent.release()
-	if kind == hidesAll {
-		return a.setOpaque(parent.fd, ".")
-	}
-	base = strings.TrimPrefix(base, whPrefix)
-	a.pipe.settle(fileKey{parent.ino, base})
-	err = unix.Mknodat(parent.fd, base, unix.S_IFCHR, 0)
+func (a *applier) makeWhiteout(n node) error {
+	a.pipe.settle(n.key())
+	err := unix.Mknodat(n.parent.fd, n.base, unix.S_IFCHR, 0)
 	if !errors.Is(err, unix.EEXIST) {
 		return err
 	}
-	st, err := statAt(parent.fd, base)
+	st, err := statAt(n.parent.fd, n.base)
 	if err != nil || !isDir(st) {
 		return err
 	}
-	return a.setOpaque(parent.fd, base)
+	return a.setOpaque(n.parent.fd, n.base)
 }

@@ -1,19 +1,14 @@
-package layer
+package tree
 
 import (
-	"archive/tar"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-const (
-	paxXattr = "SCHILY.xattr."
-	// maxID is the largest owner; the one above it means "leave as it is".
-	maxID = 1<<32 - 2
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 // meta is what a file has beside name, type and content.
@@ -24,20 +19,13 @@ type meta struct {
 	xattrs   map[string]string
 }
 
-func newMeta(h *tar.Header) (*meta, error) {
-	if h.Uid < 0 || h.Uid > maxID || h.Gid < 0 || h.Gid > maxID {
-		return nil, fmt.Errorf("owner %d:%d is out of range", h.Uid, h.Gid)
-	}
-	m := &meta{mode: uint32(h.Mode) & 0o7777, uid: h.Uid, gid: h.Gid, mtime: timespec(h.ModTime)}
-	for key, value := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(key, paxXattr); ok && keepXattr(name) {
-			if m.xattrs == nil {
-				m.xattrs = map[string]string{}
-			}
-			m.xattrs[name] = value
-		}
-	}
-	return m, nil
+func newMeta(e *layer.Entry, mtime time.Time) *meta {
+	return &meta{mode: e.Mode, uid: e.UID, gid: e.GID, mtime: timespec(mtime), xattrs: e.Xattrs}
+}
+
+// statMeta is the metadata of the file that e describes, with its exact time.
+func statMeta(e *layer.Entry, st *unix.Stat_t) *meta {
+	return &meta{mode: e.Mode, uid: e.UID, gid: e.GID, mtime: st.Mtim, xattrs: e.Xattrs}
 }
 
 func timespec(t time.Time) unix.Timespec {
@@ -102,24 +90,12 @@ func (m *meta) ownerError(err error) error {
 	return fmt.Errorf("set owner %d:%d: %w", m.uid, m.gid, err)
 }
 
-// keepXattr tells whether an extended attribute is part of an image: those of
-// overlayfs would make it show other files than the layer's, and labels of
-// security modules are the policy of one machine.
-func keepXattr(name string) bool {
-	switch {
-	case isOverlayXattr(name):
-		return false
-	case name == "security.selinux", name == "security.ima", name == "security.evm":
-		return false
-	}
-	return true
-}
-
-func overlayXattr(user bool, name string) string {
+// opaqueXattr marks a directory of an overlay that hides what is below it.
+func opaqueXattr(user bool) string {
 	if user {
-		return "user.overlay." + name
+		return "user.overlay.opaque"
 	}
-	return "trusted.overlay." + name
+	return "trusted.overlay.opaque"
 }
 
 // xattrError decides what a failure to set an attribute means. Capabilities
@@ -131,13 +107,13 @@ func xattrError(name string, err error) error {
 	}
 	best := strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "trusted.")
 	unsupported := errors.Is(err, unix.ENOTSUP) && !strings.HasPrefix(name, "security.")
-	if unsupported || (best && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC))) {
+	if unsupported || (best && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL))) {
 		return nil
 	}
 	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("set attribute %s: not permitted without root or a user namespace: %w", quoteName(name), err)
+		return fmt.Errorf("set attribute %q: not permitted without root or a user namespace: %w", name, err)
 	}
-	return fmt.Errorf("set attribute %s: %w", quoteName(name), err)
+	return fmt.Errorf("set attribute %q: %w", name, err)
 }
 
 // readXattrs returns the attributes of a file that belong to an image.
@@ -148,12 +124,12 @@ func readXattrs(path string) (map[string]string, error) {
 	}
 	var all map[string]string
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
-		if !keepXattr(name) {
+		if !layer.KeepXattr(name) {
 			continue
 		}
 		value, err := xattrBytes(func(buf []byte) (int, error) { return unix.Lgetxattr(path, name, buf) })
 		if err != nil {
-			return nil, fmt.Errorf("read attribute %s: %w", quoteName(name), err)
+			return nil, fmt.Errorf("read attribute %q: %w", name, err)
 		}
 		if all == nil {
 			all = map[string]string{}
@@ -178,16 +154,4 @@ func xattrBytes(read func([]byte) (int, error)) ([]byte, error) {
 	big := make([]byte, 64<<10) // the kernel's limit on one value and on the list
 	n, err = read(big)
 	return big[:max(n, 0)], err
-}
-
-// metaOf reads the metadata of the file at.
-func metaOf(at *lowerFile, st *unix.Stat_t) (*meta, error) {
-	xattrs, err := readXattrs(procPath(at.fd, at.name))
-	if err != nil {
-		return nil, err
-	}
-	return &meta{
-		mode: uint32(st.Mode) & 0o7777, uid: int(st.Uid), gid: int(st.Gid),
-		mtime: st.Mtim, xattrs: xattrs,
-	}, nil
 }

@@ -1,7 +1,6 @@
-package layer
+package tree
 
 import (
-	"archive/tar"
 	"cmp"
 	"context"
 	"errors"
@@ -9,9 +8,12 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path"
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 // Apply unpacks one uncompressed layer tar into the empty directory dir, in the
@@ -19,34 +21,44 @@ import (
 // 0:0, an opaque directory carries the overlay.opaque attribute. No entry can
 // name, follow or change anything outside dir: the directory above an entry is
 // resolved as if dir were the root of the file system, and the entry itself is
-// never followed. Of several entries with one name the last wins.
+// never followed. What is an error for [layer.Scan] is one here.
+//
+// Of several entries with one name the last wins. A directory in place of
+// anything else is opaque, because what was there hid the lower layers.
 //
 // Where device nodes may not be made, as in a user namespace, an empty file
 // stands in their place: a build step could not open them there anyway. A root
-// that the tar does not describe has mode 0755 and a modification time of zero.
+// that the tar does not describe has mode 0755 and the time [unstated].
 func Apply(ctx context.Context, r io.Reader, dir string, o ApplyOptions) error {
 	a, err := newApplier(ctx, dir, o)
 	if err != nil {
 		return fmt.Errorf("unpack layer into %s: %w", dir, err)
 	}
 	defer a.close()
-	tr := tar.NewReader(r)
+	t := layer.NewTarReader(ctx, r, o.Limits)
 	for {
-		h, err := tr.Next()
+		e, err := t.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("read layer tar: %w", err)
+			return err
 		}
-		if err := a.entry(h, tr); err != nil {
-			return fmt.Errorf("unpack %s: %w", quoteName(h.Name), err)
+		if err := a.entry(e, newMeta(&e, t.ModTime()), t); err != nil {
+			if earlier := a.pipe.wait(); earlier != nil {
+				return earlier // which names its own file
+			}
+			return fmt.Errorf("unpack %q: %w", e.Name, err)
 		}
 	}
 	return a.finish()
 }
 
-// applier is one run of Apply.
+// unstated is the modification time of a root that the layer does not describe.
+// No tool writes it into a tar.
+var unstated = unix.Timespec{Nsec: 1}
+
+// applier is one run of Apply. Names in it are real: none leads through a link.
 type applier struct {
 	ctx  context.Context // of this run only; an applier does not outlive Apply
 	o    ApplyOptions
@@ -54,12 +66,14 @@ type applier struct {
 	dirs *dirCache
 	pipe *filePipe
 
-	entries int
-	bytes   int64
+	copied  int64                    // bytes, from lower trees
 	times   map[string]unix.Timespec // of directories, set at the end
 	implied map[string]bool          // directories made only because something lies in them
 	lower   *merged                  // nil until asked for
-	buf     []byte
+	// borrowed are symbolic links copied from lower trees. They lead nowhere in
+	// this layer, for which they are hard links to it knows not what.
+	borrowed map[string]bool
+	buf      []byte
 }
 
 func newApplier(ctx context.Context, dir string, o ApplyOptions) (*applier, error) {
@@ -67,17 +81,20 @@ func newApplier(ctx context.Context, dir string, o ApplyOptions) (*applier, erro
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	o.MaxEntries = cmp.Or(o.MaxEntries, DefaultMaxEntries)
-	o.MaxBytes = cmp.Or(o.MaxBytes, DefaultMaxBytes)
+	if err := cmp.Or(unix.Fchown(root, 0, 0), unix.Fchmod(root, 0o755)); err != nil {
+		unix.Close(root)
+		return nil, fmt.Errorf("set owner and mode: %w", err)
+	}
+	o.Limits = o.OrDefault()
 	a := &applier{
 		ctx: ctx, o: o, root: root,
-		times:   map[string]unix.Timespec{".": {}},
-		implied: map[string]bool{".": true},
-		buf:     make([]byte, 256<<10),
+		times:   map[string]unix.Timespec{".": unstated},
+		implied: map[string]bool{}, borrowed: map[string]bool{},
+		buf:  make([]byte, 256<<10),
+		pipe: newFilePipe(),
 	}
 	a.dirs = newDirCache(a)
-	a.pipe = newFilePipe()
-	return a, cmp.Or(unix.Fchown(root, 0, 0), unix.Fchmod(root, 0o755))
+	return a, nil
 }
 
 func (a *applier) close() {
@@ -90,58 +107,25 @@ func (a *applier) close() {
 }
 
 // entry unpacks one entry of the tar.
-func (a *applier) entry(h *tar.Header, content io.Reader) error {
-	if err := a.ctx.Err(); err != nil {
-		return err
+func (a *applier) entry(e layer.Entry, m *meta, content io.Reader) error {
+	switch {
+	case e.Opaque:
+		d, err := a.dirs.get(e.Name)
+		if err != nil {
+			return err
+		}
+		defer d.release()
+		return a.setOpaque(d.fd, ".")
+	case e.Name == ".":
+		a.times["."] = m.mtime
+		return m.applyFd(a.root)
 	}
-	if h.Typeflag == tar.TypeXGlobalHeader {
-		return nil // its records are hints for all entries, of which none matters here
-	}
-	if err := a.count(h); err != nil {
-		return err
-	}
-	name, err := cleanName(h.Name)
-	if err != nil {
-		return err
-	}
-	dir, base := splitName(name)
-	if kind := whiteoutKind(name); kind != notWhiteout {
-		return a.whiteout(kind, dir, base)
-	}
-	m, err := newMeta(h)
-	if err != nil {
-		return err
-	}
-	if name == "." {
-		return a.rootEntry(h, m)
-	}
-	parent, err := a.dirs.get(dir)
+	parent, err := a.dirs.get(path.Dir(e.Name))
 	if err != nil {
 		return err
 	}
 	defer parent.release()
-	return a.make(node{h: h, name: name, parent: parent, base: base, m: m}, content)
-}
-
-func (a *applier) count(h *tar.Header) error {
-	a.entries++
-	if a.entries > a.o.MaxEntries {
-		return fmt.Errorf("layer has more than %d entries", a.o.MaxEntries)
-	}
-	if h.Size < 0 || h.Size > a.o.MaxBytes-a.bytes {
-		return fmt.Errorf("layer holds more than %d bytes", a.o.MaxBytes)
-	}
-	a.bytes += h.Size
-	return nil
-}
-
-func (a *applier) rootEntry(h *tar.Header, m *meta) error {
-	if h.Typeflag != tar.TypeDir {
-		return fmt.Errorf("the root of a layer is a directory, not of type %q", h.Typeflag)
-	}
-	delete(a.implied, ".")
-	a.times["."] = m.mtime
-	return m.applyFd(a.root)
+	return a.make(node{e: e, parent: parent, base: path.Base(e.Name), m: m}, content)
 }
 
 // finish waits for the writers and sets what making children would have
@@ -156,7 +140,7 @@ func (a *applier) finish() error {
 	// In order, so that the directory above is mostly the one used before.
 	for _, name := range slices.Sorted(maps.Keys(a.times)) {
 		if err := a.setDirTime(name, a.times[name]); err != nil {
-			return fmt.Errorf("set times of %s: %w", quoteName(name), err)
+			return fmt.Errorf("set times of %q: %w", name, err)
 		}
 	}
 	return nil
@@ -167,23 +151,21 @@ func (a *applier) setDirTime(name string, t unix.Timespec) error {
 	if name == "." {
 		return futimens(a.root, ts)
 	}
-	dir, base := splitName(name)
-	parent, err := a.dirs.open(dir)
+	parent, err := a.dirs.open(path.Dir(name))
 	if err != nil {
 		return nil // the directory was replaced by a later entry
 	}
 	defer parent.release()
-	st, err := statAt(parent.fd, base)
+	st, err := statAt(parent.fd, path.Base(name))
 	if err != nil || !isDir(st) {
 		return nil
 	}
-	return unix.UtimesNanoAt(parent.fd, base, ts, unix.AT_SYMLINK_NOFOLLOW)
+	return unix.UtimesNanoAt(parent.fd, path.Base(name), ts, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // finishImplied gives directories without an entry of their own the metadata
 // they have below, because in an overlay the topmost directory is the one seen.
 func (a *applier) finishImplied() error {
-	delete(a.implied, ".") // the snapshot that is mounted over the tree sees to it
 	if len(a.implied) == 0 || a.o.Lower == nil {
 		return nil
 	}
@@ -191,30 +173,41 @@ func (a *applier) finishImplied() error {
 	if err != nil {
 		return err
 	}
+	// With this layer on top, so that what it hides is not found.
+	all, err := low.under(a.root)
+	if err != nil {
+		return err
+	}
+	defer all.close()
 	for name := range a.implied {
-		st, at, err := low.find(name)
-		if err != nil || !isDir(st) {
-			continue
-		}
-		m, err := metaOf(at, st)
-		at.release()
-		if err != nil {
-			return fmt.Errorf("read %s of a lower layer: %w", quoteName(name), err)
-		}
-		if err := a.describe(name, m); err != nil {
-			return fmt.Errorf("unpack %s: %w", quoteName(name), err)
+		if err := a.describe(name, all); err != nil {
+			return fmt.Errorf("unpack %q: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (a *applier) describe(name string, m *meta) error {
-	d, err := a.dirs.open(name)
+// describe gives the directory name of this layer the metadata of the one it
+// lies upon, if it does.
+func (a *applier) describe(name string, all *merged) error {
+	own, err := a.dirs.open(name)
 	if err != nil {
 		return nil // replaced by a later entry
 	}
-	defer d.release()
-	fd, err := openDir(d.fd, ".")
+	defer own.release()
+	dir, err := all.descend(name)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	if len(dir.fds) < 2 {
+		return nil // nothing lies below
+	}
+	m, err := dirMeta(dir.fds[1])
+	if err != nil {
+		return fmt.Errorf("read the directory of a lower layer: %w", err)
+	}
+	fd, err := openDir(own.fd, ".")
 	if err != nil {
 		return err
 	}
@@ -235,7 +228,7 @@ func (a *applier) lowerTrees() (*merged, error) {
 			return nil, fmt.Errorf("get the layers below: %w", err)
 		}
 	}
-	low, err := openMerged(paths, overlayXattr(a.o.UserXattr, "opaque"))
+	low, err := openMerged(paths, opaqueXattr(a.o.UserXattr))
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package layer
+package tree
 
 import (
 	"errors"
@@ -7,16 +7,16 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/layer"
 )
 
-// openInRoot opens name as if root were the root of the file system.
-func openInRoot(root int, name string, flags uint64) (int, error) {
-	how := &unix.OpenHow{
-		Flags:   flags | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
+// openBeneath opens name in the directory at and follows nothing: a symbolic
+// link anywhere in name is ELOOP.
+func openBeneath(at int, name string, flags uint64) (int, error) {
+	how := &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
 	for try := 0; ; try++ {
-		fd, err := unix.Openat2(root, name, how)
+		fd, err := unix.Openat2(at, name, how)
 		// EAGAIN: a rename somewhere on the machine made the kernel unsure about "..".
 		if (err == unix.EAGAIN && try < 128) || err == unix.EINTR {
 			continue
@@ -58,6 +58,38 @@ func readlinkAt(at int, name string) (string, error) {
 
 func futimens(fd int, ts []unix.Timespec) error {
 	return unix.UtimesNanoAt(unix.AT_FDCWD, procPath(fd, ""), ts, 0)
+}
+
+// modeOf is the kernel's name for a type.
+var modeOf = map[layer.Type]uint32{
+	layer.Regular: unix.S_IFREG, layer.Directory: unix.S_IFDIR, layer.Symlink: unix.S_IFLNK,
+	layer.Char: unix.S_IFCHR, layer.Block: unix.S_IFBLK, layer.Fifo: unix.S_IFIFO,
+}
+
+// statEntry describes the file name in the directory at, all but its place in
+// the tree. The type of a socket, which no layer holds, is zero.
+func statEntry(at int, name string, st *unix.Stat_t) (layer.Entry, error) {
+	e := layer.Entry{Mode: uint32(st.Mode) & 0o7777, UID: int(st.Uid), GID: int(st.Gid), ModTime: int64(st.Mtim.Sec)}
+	for t, mode := range modeOf {
+		if uint32(st.Mode)&unix.S_IFMT == mode {
+			e.Type = t
+		}
+	}
+	var err error
+	switch e.Type {
+	case 0:
+		return e, nil
+	case layer.Regular:
+		e.Size = st.Size
+	case layer.Symlink:
+		e.Linkname, err = readlinkAt(at, name)
+	case layer.Char, layer.Block:
+		e.Devmajor, e.Devminor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
+	}
+	if err == nil {
+		e.Xattrs, err = readXattrs(procPath(at, name))
+	}
+	return e, err
 }
 
 // procPath names the file name in the directory fd (or the file fd itself) for

@@ -1,4 +1,4 @@
-package layer
+package tree
 
 import (
 	"errors"
@@ -64,10 +64,10 @@ func newFilePipe() *filePipe {
 // write takes the content of a small file over and returns.
 func (p *filePipe) write(n node, content io.Reader) error {
 	buf := p.bufs.Get().(*[]byte)
-	if int64(cap(*buf)) < n.h.Size {
-		*buf = make([]byte, n.h.Size)
+	if int64(cap(*buf)) < n.e.Size {
+		*buf = make([]byte, n.e.Size)
 	}
-	*buf = (*buf)[:n.h.Size]
+	*buf = (*buf)[:n.e.Size]
 	if _, err := io.ReadFull(content, *buf); err != nil {
 		return fmt.Errorf("read content: %w", err)
 	}
@@ -93,7 +93,7 @@ func (p *filePipe) run(job fileJob) error {
 		err = errors.Join(writeAll(fd, *job.data), finishFile(fd, job.n), unix.Close(fd))
 	}
 	if err != nil {
-		return fmt.Errorf("unpack %s: %w", quoteName(job.n.name), err)
+		return fmt.Errorf("unpack %q: %w", job.n.e.Name, err)
 	}
 	return nil
 }

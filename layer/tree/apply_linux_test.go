@@ -1,4 +1,4 @@
-package layer
+package tree
 
 import (
 	"archive/tar"
@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 // needRoot skips what only root, or root of a user namespace, can try.
@@ -133,9 +135,9 @@ var applyTests = map[string]struct {
 	"absolute name is relative":  {tar: []tar.Header{file("/a/b", "x")}, want: []string{"a 0755 dir", `a/b 0644 "x"`}},
 	"climbing name":              {tar: []tar.Header{file("../x", "")}, err: `".."`},
 	"climbing inside a name":     {tar: []tar.Header{file("a/../../x", "")}, err: `".."`},
-	"root is no pipe":            {tar: []tar.Header{{Typeflag: tar.TypeFifo, Name: "."}}, err: "root of a layer"},
-	"root is no symlink":         {tar: []tar.Header{symlink(".", "/etc")}, err: "root of a layer"},
-	"empty name is the root":     {tar: []tar.Header{symlink("/", "/etc")}, err: "root of a layer"},
+	"root is no pipe":            {tar: []tar.Header{{Typeflag: tar.TypeFifo, Name: "."}}, err: "the root is no directory"},
+	"root is no symlink":         {tar: []tar.Header{symlink(".", "/etc")}, err: "the root is no directory"},
+	"empty name is the root":     {tar: []tar.Header{symlink("/", "/etc")}, err: "the root is no directory"},
 	"setuid survives its owner":  {tar: []tar.Header{{Typeflag: tar.TypeReg, Name: "su", Mode: 0o4755, Uid: 5, Gid: 6}}, want: []string{`su 4755 5:6 ""`}},
 	"owner out of range":         {tar: []tar.Header{{Typeflag: tar.TypeReg, Name: "x", Uid: 1<<32 - 1}}, err: "out of range"},
 	"absolute symlink as parent": {tar: []tar.Header{symlink("a", "/in/root"), file("a/x", "1")}, want: []string{"a -> /in/root", "in 0755 dir", "in/root 0755 dir", `in/root/x 0644 "1"`}},
@@ -149,13 +151,13 @@ var applyTests = map[string]struct {
 	"hard link to symlink":       {tar: []tar.Header{symlink("s", "/etc/passwd"), hardlink("a", "s")}, want: []string{"a -> /etc/passwd", "s -> /etc/passwd"}},
 	"hard link to directory":     {tar: []tar.Header{folder("d", 0o755), hardlink("a", "d")}, err: "is a directory"},
 	"hard link to itself":        {tar: []tar.Header{file("a", ""), hardlink("a", "a")}, err: "to itself"},
-	"hard link to whiteout":      {tar: []tar.Header{file(".wh.b", ""), hardlink("a", "b")}, err: "removes that file"},
+	"hard link to whiteout":      {tar: []tar.Header{file(".wh.b", ""), hardlink("a", "b")}, err: "no such file"},
 	"hard link then its file": {
 		tar:  []tar.Header{file("a", "old"), hardlink("b", "a"), file("b", "new")},
 		want: []string{`a 0644 "old"`, `b 0644 "new"`},
 	},
 	"file replaces link, not its target": {tar: []tar.Header{file("f", "keep"), symlink("l", "f"), file("l", "new")}, want: []string{`f 0644 "keep"`, `l 0644 "new"`}},
-	"directory replaces link":            {tar: []tar.Header{folder("d", 0o755), symlink("l", "d"), folder("l", 0o755), file("l/x", "")}, want: []string{"d 0755 dir", "l 0755 dir", `l/x 0644 ""`}},
+	"directory replaces link":            {tar: []tar.Header{folder("d", 0o755), symlink("l", "d"), folder("l", 0o755), file("l/x", "")}, want: []string{"d 0755 dir", "l 0755 opaque dir", `l/x 0644 ""`}},
 	"types change": {
 		tar:  []tar.Header{file("a", "1"), folder("a", 0o755), file("a/b", "2"), symlink("a", "z"), file("a", "3"), file("a", "4")},
 		want: []string{`a 0644 "4"`},
@@ -171,9 +173,9 @@ var applyTests = map[string]struct {
 	"directory then whiteout":    {tar: []tar.Header{folder("d", 0o755), file("d/x", ""), file(".wh.d", "")}, want: []string{"d 0755 opaque dir", `d/x 0644 ""`}},
 	"whiteout of own file":       {tar: []tar.Header{file("x", "1"), file(".wh.x", "")}, want: []string{`x 0644 "1"`}},
 	"whiteout then file":         {tar: []tar.Header{file(".wh.x", ""), file("x", "1")}, want: []string{`x 0644 "1"`}},
-	"whiteout without name":      {tar: []tar.Header{file("d/.wh.", "")}, err: "without a name"},
-	"whiteout of itself":         {tar: []tar.Header{file(".wh..", "")}, err: "without a name"},
-	"whiteout of parent":         {tar: []tar.Header{file("d/.wh...", "")}, err: "without a name"},
+	"whiteout without name":      {tar: []tar.Header{file("d/.wh.", "")}, err: "whiteout of no name"},
+	"whiteout of itself":         {tar: []tar.Header{file(".wh..", "")}, err: "whiteout of no name"},
+	"whiteout of parent":         {tar: []tar.Header{file("d/.wh...", "")}, err: "whiteout of no name"},
 	"directory named whiteout":   {tar: []tar.Header{file(".wh.d/x", "")}, err: "named like a whiteout"},
 	"bookkeeping of aufs":        {tar: []tar.Header{folder(".wh..wh.plnk", 0o755), file(".wh..wh.plnk/1.2", ""), file(".wh..wh.aufs", "")}},
 	"device":                     {tar: []tar.Header{{Typeflag: tar.TypeChar, Name: "null", Mode: 0o666, Devmajor: 1, Devminor: 3}}, want: []string{"null 0666 char 1:3"}},
@@ -228,7 +230,7 @@ func TestApplyTimesAndAttributes(t *testing.T) {
 			t.Errorf("%s: time %v, %v", name, st.ModTime(), err)
 		}
 	}
-	if st, err := os.Lstat(dir); err != nil || !st.ModTime().Equal(time.Unix(0, 0)) {
+	if st, err := os.Lstat(dir); err != nil || !st.ModTime().Equal(time.Unix(0, 1)) {
 		t.Errorf("root that is not described: %v, %v", st.ModTime(), err)
 	}
 	if got, _ := os.ReadFile(filepath.Join(dir, "d/big")); string(got) != big {
@@ -254,10 +256,10 @@ func TestApplyUsesLowerTrees(t *testing.T) {
 
 func TestApplyLimits(t *testing.T) {
 	needRoot(t)
-	for _, o := range []ApplyOptions{{MaxEntries: 1}, {MaxBytes: 3}} {
-		err := Apply(context.Background(), tarOf(t, file("a", "12"), file("b", "12")), t.TempDir(), o)
+	for _, l := range []layer.Limits{{MaxEntries: 1}, {MaxBytes: 1100}} {
+		err := Apply(context.Background(), tarOf(t, file("a", "12"), file("b", "12")), t.TempDir(), ApplyOptions{Limits: l})
 		if err == nil {
-			t.Errorf("%+v: no error", o)
+			t.Errorf("%+v: no error", l)
 		}
 	}
 }
@@ -277,5 +279,57 @@ func TestApplyMany(t *testing.T) {
 	}
 	if got := listing(t, dir); len(got) != 3000+400+1 {
 		t.Errorf("%d files", len(got))
+	}
+}
+
+// An error is told of the file that has it, not of the one that is read when it
+// comes to light.
+func TestApplyErrorNamesItsFile(t *testing.T) {
+	needRoot(t)
+	headers := []tar.Header{{Typeflag: tar.TypeReg, Name: "bad", PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "?"}}}
+	for i := range 200 {
+		headers = append(headers, file(fmt.Sprint("good", i), ""))
+	}
+	err := Apply(t.Context(), tarOf(t, headers...), t.TempDir(), ApplyOptions{})
+	if err == nil || !strings.HasPrefix(err.Error(), `unpack "bad": set attribute`) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Directories that the tar implies belong to root, whatever the one above says.
+func TestApplyImpliedDirInSetgidDir(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	above := tar.Header{Typeflag: tar.TypeDir, Name: "d", Mode: 0o2775, Gid: 7}
+	if err := Apply(t.Context(), tarOf(t, above, file("d/new/f", "")), dir, ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"d 2775 0:7 dir", "d/new 0755 dir", `d/new/f 0644 ""`}, listing(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Run it with TMPDIR on the file system that is asked about.
+func BenchmarkApply(b *testing.B) {
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for i := range 60_000 {
+		size := int64(i * 977 % 8192)
+		h := tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprintf("usr/lib/%d/p%d/f%d", i/20%37, i/20, i), Mode: 0o644, Size: size, ModTime: testTime}
+		if err := w.WriteHeader(&h); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := w.Write(make([]byte, size)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(buf.Len()))
+	for b.Loop() {
+		if err := Apply(b.Context(), bytes.NewReader(buf.Bytes()), b.TempDir(), ApplyOptions{}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

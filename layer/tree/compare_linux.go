@@ -1,0 +1,72 @@
+package tree
+
+import (
+	"errors"
+	"maps"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// sameFile tells whether a file of upper is what the lower trees show anyway:
+// a program opened it for writing, or changed something and changed it back.
+// Times are compared to the nanosecond, as a copy-up keeps them; so that a
+// program that sets times itself does not hide a change, contents are compared
+// as well.
+func (d *differ) sameFile(f *frame, name string, st *unix.Stat_t, e layer.Entry) (bool, error) {
+	lst, at, err := f.low.lookup(name)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if st.Size != lst.Size || st.Mtim != lst.Mtim || st.Rdev != lst.Rdev {
+		return false, nil
+	}
+	if same, err := sameMeta(e, lst, at); !same || err != nil {
+		return false, err
+	}
+	switch e.Type {
+	case layer.Symlink:
+		target, err := readlinkAt(at.fd, at.name)
+		return target == e.Linkname, err
+	case layer.Regular:
+		return compareContent(f.fd, name, at)
+	}
+	return true, nil
+}
+
+func compareContent(fd int, name string, at *lowerFile) (bool, error) {
+	a, err := openRegular(fd, name)
+	if err != nil {
+		return false, err
+	}
+	defer a.Close()
+	b, err := at.openFile()
+	if err != nil {
+		return false, err
+	}
+	defer b.Close()
+	return sameContent(a, b)
+}
+
+// sameMeta compares type, mode, owner and attributes.
+func sameMeta(e layer.Entry, st *unix.Stat_t, at *lowerFile) (bool, error) {
+	low, err := statEntry(at.fd, at.name, st)
+	same := low.Type == e.Type && low.Mode == e.Mode && low.UID == e.UID && low.GID == e.GID
+	return same && maps.Equal(low.Xattrs, e.Xattrs), err
+}
+
+// wholeSeconds gives a file of upper the time its entry has.
+func (d *differ) wholeSeconds(at int, name string, st *unix.Stat_t, always bool) error {
+	if st.Mtim.Nsec == 0 && !always {
+		return nil
+	}
+	t := st.Mtim
+	t.Nsec = 0
+	return unix.UtimesNanoAt(at, name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func seconds(s int64) unix.Timespec { return unix.NsecToTimespec(s * 1e9) }
