@@ -12,6 +12,7 @@ package builder
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"path"
 	"path/filepath"
@@ -30,14 +31,24 @@ import (
 )
 
 // Options says what to build, with what, and where the image goes. Only
-// Context is required.
+// Context is required, or ContextData in its place.
 type Options struct {
-	// Context is the directory that COPY and ADD read.
+	// Context is the directory that COPY and ADD read, or the URL of one: of a
+	// git repository ("https://host/r.git#ref:subdir"), or of an archive or a
+	// Dockerfile on the web.
 	Context string
+	// ContextData is read in place of Context: an archive (tar, plain or
+	// compressed), or a Dockerfile for a build without files.
+	ContextData io.Reader
 	// Dockerfile is the path of the Dockerfile; empty means Context/Dockerfile.
+	// In a context that is no directory it is the path there.
 	Dockerfile string
 	// DockerfileData is the Dockerfile itself, in place of a file.
 	DockerfileData []byte
+	// Contexts are further contexts for FROM, COPY --from and RUN --mount, by
+	// name: a directory, a URL as for Context, "docker-image://NAME", or
+	// "oci-layout://FOLDER[:TAG][@DIGEST]".
+	Contexts map[string]string
 	// Target is the stage to build; empty means the last.
 	Target string
 	// Args are build arguments (ARG), Labels are added to the image.
@@ -119,8 +130,10 @@ func (e *OptionError) Error() string { return fmt.Sprintf("%s: %s", e.Field, e.R
 // validate refuses what could only fail later, or would be ignored.
 func (o *Options) validate() error {
 	switch {
-	case o.Context == "":
+	case o.Context == "" && o.ContextData == nil:
 		return &OptionError{"context", "no directory is given"}
+	case o.Context != "" && o.ContextData != nil:
+		return &OptionError{"context", "given by name and as data"}
 	case o.Dockerfile != "" && o.DockerfileData != nil:
 		return &OptionError{"dockerfile", "given as a file and as data"}
 	case len(o.Platforms) > 1:
@@ -129,6 +142,9 @@ func (o *Options) validate() error {
 		return &OptionError{"network", fmt.Sprintf("%q is not one of host, none", o.Network)}
 	}
 	if _, err := o.names(); err != nil {
+		return err
+	}
+	if err := o.validateContexts(); err != nil {
 		return err
 	}
 	for _, v := range o.Volumes {
@@ -162,11 +178,10 @@ func (o *Options) names() ([]string, error) {
 	return names, nil
 }
 
+// platform returns the platform that was asked for; the zero value if none was.
 func (o *Options) platform() ocispec.Platform {
 	if len(o.Platforms) == 1 {
 		return platforms.Normalize(o.Platforms[0])
 	}
-	p := platforms.Normalize(platforms.DefaultSpec())
-	p.OS, p.OSVersion, p.OSFeatures = "linux", "", nil
-	return p
+	return ocispec.Platform{}
 }

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -40,12 +37,17 @@ type build struct {
 	mu       sync.Mutex
 	resolved map[string]*source.Image
 	locals   map[string]*source.Local
-	index    *source.StatIndex
+	indexes  map[string]*source.StatIndex // by directory
+	dirs     map[string]string            // directories of named contexts, by their name in the graph
+	layouts  map[digest.Digest]bool       // images of OCI layouts
+	remotes  remotes
+	main     mainContext
 	worker   *worker.Client
 }
 
 func newBuild(ctx context.Context, o Options) (*build, error) {
-	b := &build{o: o, parent: ctx, resolved: map[string]*source.Image{}, locals: map[string]*source.Local{}}
+	b := &build{o: o, parent: ctx, resolved: map[string]*source.Image{}, locals: map[string]*source.Local{},
+		indexes: map[string]*source.StatIndex{}, dirs: map[string]string{}, layouts: map[digest.Digest]bool{}}
 	var err error
 	if b.names, err = o.names(); err != nil {
 		return nil, err
@@ -67,6 +69,7 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 	b.ctx, b.stop = context.WithCancel(ctx)
 	b.faces = &faces.Store{Dir: b.dir, Compression: o.Compression}
 	b.images = &source.Images{Store: b.faces, Registries: b.o.Registries}
+	b.remotes = b.newRemotes()
 	return b, nil
 }
 
@@ -80,16 +83,30 @@ func (b *build) close() error {
 	for _, l := range b.locals {
 		errs = append(errs, l.Close())
 	}
-	if b.index != nil && b.parent.Err() == nil {
-		errs = append(errs, b.index.Save())
+	errs = append(errs, b.remotes.close())
+	if b.main.temp != "" {
+		errs = append(errs, os.RemoveAll(b.main.temp))
+	}
+	for _, x := range b.indexes {
+		if b.parent.Err() == nil {
+			errs = append(errs, x.Save())
+		}
 	}
 	return errors.Join(errs...)
 }
 
 func (b *build) convert() (*frontend.Result, error) {
+	if err := b.openContext(); err != nil {
+		return nil, err
+	}
+	contexts, err := b.namedContexts()
+	if err != nil {
+		return nil, err
+	}
 	fo := frontend.Options{
 		Files: b.file, Filename: b.dockerfileName(), Target: b.o.Target, Args: b.o.Args, Labels: b.o.Labels,
 		Platform: b.o.platform(), Images: b, Warn: b.warn,
+		Context: b.main.url, Contexts: contexts, LocalDockerfile: b.o.DockerfileData != nil, Solve: b.solveContext,
 	}
 	if b.o.NoCache {
 		fo.NoCache = []string{}
@@ -97,78 +114,7 @@ func (b *build) convert() (*frontend.Result, error) {
 	if b.o.Network != "default" {
 		fo.Network = b.o.Network
 	}
-	if err := b.checkFiles(); err != nil {
-		return nil, err
-	}
 	return frontend.Convert(b.ctx, fo)
-}
-
-func (b *build) dockerfileName() string {
-	if b.o.Dockerfile == "" {
-		return ""
-	}
-	return filepath.Base(b.o.Dockerfile)
-}
-
-func (b *build) dockerfileDir() string {
-	if b.o.Dockerfile == "" {
-		return b.o.Context
-	}
-	return filepath.Dir(b.o.Dockerfile)
-}
-
-// checkFiles finds out early, and in plain words, that there is nothing to read.
-func (b *build) checkFiles() error {
-	fi, err := os.Stat(b.o.Context)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return &OptionError{"context", fmt.Sprintf("there is no directory %s", b.o.Context)}
-	case err != nil:
-		return &OptionError{"context", err.Error()}
-	case !fi.IsDir():
-		return &OptionError{"context", fmt.Sprintf("%s is not a directory", b.o.Context)}
-	}
-	// The frontend takes an ignore file that it cannot read for none at all.
-	if _, _, err := source.ReadIgnore(b.o.Context, b.o.Dockerfile); err != nil {
-		return err
-	}
-	if b.o.DockerfileData != nil {
-		return nil
-	}
-	names := []string{b.dockerfileName()}
-	if names[0] == "" {
-		names = []string{"Dockerfile", "dockerfile"}
-	}
-	for _, n := range names {
-		if _, err = b.file(frontend.LocalDockerfile, n); err == nil {
-			return nil
-		}
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no file %s; name it with -f", filepath.Join(b.dockerfileDir(), names[0]))
-	}
-	return err
-}
-
-// file reads a Dockerfile or an ignore file. A link that leads out of its
-// directory is an error.
-func (b *build) file(local, name string) ([]byte, error) {
-	dir := b.o.Context
-	if local == frontend.LocalDockerfile {
-		if b.o.DockerfileData != nil {
-			if name == "Dockerfile" {
-				return b.o.DockerfileData, nil
-			}
-			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
-		}
-		dir = b.dockerfileDir()
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	return root.ReadFile(filepath.FromSlash(strings.TrimPrefix(path.Clean("/"+name), "/")))
 }
 
 // ResolveImage implements frontend.ImageResolver.
@@ -193,6 +139,9 @@ func (b *build) resolve(ctx context.Context, ref string, p ocispec.Platform) (*s
 	if b.o.Pull {
 		mode = source.Pull
 	}
+	if _, d, ok := strings.Cut(ref, "@"); ok && b.layouts[digest.Digest(d)] {
+		mode = source.LocalOnly
+	}
 	img, err := b.images.Resolve(ctx, ref, p, mode)
 	if err != nil {
 		return nil, err
@@ -215,7 +164,7 @@ func (b *build) warn(w frontend.Warning) {
 
 func (b *build) solver() *solve.Solver {
 	s := &solve.Solver{
-		Faces: b.faces, Image: b.resolve, Layer: b.layer, Local: b.local, Worker: b.startWorker, Secret: b.secret,
+		Faces: b.faces, Image: b.resolve, Layer: b.layer, Local: b.local, Remote: b.remotes.find, Worker: b.startWorker, Secret: b.secret,
 		Network: networkFiles(), Progress: b.o.Progress, Jobs: int64(b.o.Jobs), Now: b.o.Now,
 	}
 	for _, v := range b.o.Volumes {
@@ -239,26 +188,24 @@ func (b *build) layer(l cache.Layer) (*layer.Layer, error) {
 // local opens the build context with the patterns that a step of the graph
 // carries; all steps mostly carry the same.
 func (b *build) local(op *graph.Local) (*source.Local, error) {
-	if op.Name != frontend.LocalContext {
-		return nil, fmt.Errorf("there is no build context %q", op.Name)
+	dir, err := b.contextDir(op.Name)
+	if err != nil {
+		return nil, err
 	}
 	if len(op.Include) > 0 {
 		return nil, fmt.Errorf("include patterns of a local source are not supported yet")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	id := strings.Join(op.Exclude, "\n")
+	id := op.Name + "\n" + strings.Join(op.Exclude, "\n")
 	if l := b.locals[id]; l != nil {
 		return l, nil
 	}
-	if b.index == nil {
-		file, err := source.StatIndexFile(b.dir.Path(), b.o.Context)
-		if err != nil {
-			return nil, err
-		}
-		b.index = source.OpenStatIndex(file)
+	index, err := b.statIndex(dir)
+	if err != nil {
+		return nil, err
 	}
-	l, err := source.OpenLocal(b.o.Context, op.Exclude, b.index)
+	l, err := source.OpenLocal(dir, op.Exclude, index)
 	if err != nil {
 		return nil, err
 	}

@@ -103,7 +103,7 @@ func (d *Dir) Get(_ context.Context, k Key) (*Record, error) {
 	}
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, fmt.Errorf("record %s is damaged (%v): %w", k, err, ErrNotFound)
+		return nil, fmt.Errorf("record %s is damaged (%w): %w", k, err, ErrNotFound)
 	}
 	return &r, nil
 }

@@ -18,6 +18,7 @@ import (
 type buildFlags struct {
 	file, target, network, platform string
 	args, labels, secrets, volumes  []string
+	contexts                        []string
 	tags, outputs                   []string
 	progress, iidFile, metadataFile string
 	noCache, pull, push, quiet      bool
@@ -31,10 +32,16 @@ func (c *cli) buildCommand() *cobra.Command {
 		Use: "build [flags] CONTEXT", Short: "Build an image of a Dockerfile", DisableFlagsInUseLine: true,
 		Long: `Build an image of a Dockerfile.
 
+CONTEXT is the folder that COPY and ADD read; or a git repository
+(URL#REF:SUBFOLDER); or the URL of an archive or a Dockerfile; or -, which reads
+an archive, or a Dockerfile alone, from standard input.
+
 Exit codes: 0 built, 1 the build failed, 2 wrong usage, 130 interrupted.`,
 		Example: `  ocibuild -t app .
   ocibuild -f deploy/Dockerfile --target test --build-arg VERSION=1.2 .
   ocibuild -t app -o type=oci,dest=app.tar .
+  ocibuild -t app https://github.com/me/app.git#v1.2:image
+  tar -cz . | ocibuild -t app -
   ocibuild -t registry.example.com/me/app --push .`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -55,6 +62,8 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	fs.StringVarP(&f.file, "file", "f", "", "`FILE` in place of CONTEXT/Dockerfile; - is standard input")
 	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the image; may be given several times")
 	fs.StringArrayVar(&f.args, "build-arg", nil, "`KEY=VALUE` for ARG; KEY alone takes the environment's value")
+	fs.StringArrayVar(&f.contexts, "build-context", nil,
+		"`NAME=CONTEXT` for FROM NAME and COPY --from=NAME: a folder, a URL,\ndocker-image://IMAGE or oci-layout://FOLDER[:TAG][@DIGEST]")
 	fs.StringArrayVar(&f.labels, "label", nil, "`KEY=VALUE` to add to the image")
 	fs.StringVar(&f.target, "target", "", "`STAGE` to build instead of the last")
 	fs.BoolVar(&f.noCache, "no-cache", false, "do every step anew")
@@ -74,18 +83,14 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	f.registry.add(fs)
 }
 
-// contextOf returns the directory to build. Without the word build, what is no
-// directory may as well be a command that was mistyped.
+// contextOf returns the directory to build, or its URL, or "-". Without the
+// word build, what is no directory may as well be a command that was mistyped.
 func contextOf(cmd *cobra.Command, args []string) (string, error) {
 	switch {
 	case len(args) == 0:
 		return "", usagef(`no CONTEXT is given: the folder to build, "." for this one`)
-	case args[0] == "-":
-		return "", usagef("a CONTEXT from standard input is not supported yet")
-	case strings.Contains(args[0], "://") || strings.HasPrefix(args[0], "git@"):
-		return "", usagef("CONTEXT %q: contexts from git or HTTP are not supported yet", args[0])
 	}
-	if cmd.Parent() == nil && !strings.ContainsAny(args[0], `/\`) {
+	if cmd.Parent() == nil && args[0] != "-" && !strings.ContainsAny(args[0], `/\`) {
 		if _, err := os.Stat(args[0]); errors.Is(err, fs.ErrNotExist) {
 			msg := fmt.Sprintf("%q is no command of ocibuild, and there is no folder of that name to build", args[0])
 			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {

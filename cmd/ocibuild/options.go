@@ -38,6 +38,9 @@ func (f *buildFlags) options(c *cli, dir string) (*builder.Options, error) {
 	if o.Platforms, err = platformsOf(f.platform); err != nil {
 		return nil, err
 	}
+	if o.Contexts, err = buildContexts(f.contexts); err != nil {
+		return nil, err
+	}
 	for _, s := range f.secrets {
 		secret, err := parseSecret(s)
 		if err != nil {
@@ -54,6 +57,12 @@ func (f *buildFlags) options(c *cli, dir string) (*builder.Options, error) {
 	}
 	if o.Registries, err = f.registry.registries(); err != nil {
 		return nil, err
+	}
+	if dir == "-" {
+		if f.file == "-" {
+			return nil, usagef("standard input cannot be both the CONTEXT and the Dockerfile")
+		}
+		o.Context, o.ContextData = "", c.stdin
 	}
 	if f.file == "-" {
 		o.Dockerfile = ""
@@ -94,6 +103,22 @@ func buildArgs(list []string) (map[string]string, error) {
 			if v, ok = os.LookupEnv(k); !ok {
 				continue
 			}
+		}
+		m[k] = v
+	}
+	return m, nil
+}
+
+// buildContexts takes "NAME=CONTEXT".
+func buildContexts(list []string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, s := range list {
+		k, v, ok := strings.Cut(s, "=")
+		if !ok || k == "" || v == "" {
+			return nil, usagef("--build-context %q: not of the form NAME=CONTEXT", s)
+		}
+		if _, twice := m[k]; twice {
+			return nil, usagef("--build-context %q: %s is given twice", s, k)
 		}
 		m[k] = v
 	}

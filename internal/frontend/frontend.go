@@ -6,6 +6,7 @@
 package frontend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -20,6 +21,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 // The names of the two local directories that a build reads.
@@ -45,11 +47,20 @@ type Options struct {
 	Target   string // stage; empty means the last
 	Args     map[string]string
 	Labels   map[string]string
-	NoCache  []string // stages that are built anew; empty but not nil means all
-	Platform ocispec.Platform
-	Network  string // default network of RUN: "", "host", "none"
+	NoCache  []string         // stages that are built anew; empty but not nil means all
+	Platform ocispec.Platform // that was asked for; none means Linux on this machine's architecture
+	Network  string           // default network of RUN: "", "host", "none"
 	Images   ImageResolver
-	Warn     func(Warning)
+	// Context is the URL of the main context; empty means LocalContext.
+	Context string
+	// Contexts are the named contexts: "local:" and a name for Files, or a URL.
+	Contexts map[string]string
+	// LocalDockerfile takes the Dockerfile from Files, whatever Context is.
+	LocalDockerfile bool
+	// Solve builds a graph, to read from what it yields; nil if all contexts
+	// are local.
+	Solve func(ctx context.Context, g *graph.Graph) (layer.Tree, error)
+	Warn  func(Warning)
 }
 
 // Warning is what BuildKit's linter says of a Dockerfile.
@@ -68,21 +79,24 @@ type Result struct {
 
 // Convert translates a Dockerfile. An error about a line is a *graph.LineError.
 func Convert(ctx context.Context, o Options) (*Result, error) {
-	client, err := dockerui.NewClient(&gateway{options: o, opts: o.attributes()})
+	gw := &gateway{options: o, opts: o.attributes()}
+	client, err := dockerui.NewClient(gw)
 	if err != nil {
 		return nil, err
 	}
 	src, err := client.ReadEntrypoint(ctx, "Dockerfile")
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(gw.failed, err)
 	}
-	platform := platforms.Normalize(o.Platform)
 	opt := dockerfile2llb.ConvertOpt{
 		Config: client.Config, Client: client, SourceMap: src.SourceMap,
 		MetaResolver: client.GatewayClient(), Warn: o.warn,
 	}
 	opt.BuildArgs = maps.Clone(opt.BuildArgs)
-	opt.TargetPlatform = &platform
+	if o.Platform.OS != "" { // otherwise an image may be for what its base is for
+		platform := platforms.Normalize(o.Platform)
+		opt.TargetPlatform = &platform
+	}
 	res, err := dockerfile2llb.Dockerfile2LLB(ctx, src.Data, opt)
 	if err != nil {
 		return nil, located(err, src.Filename, src.Data)
@@ -95,18 +109,31 @@ func Convert(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i := range res.Image.History { // BuildKit leaves the credentials of URLs in
+		res.Image.History[i].CreatedBy = graph.Redact(res.Image.History[i].CreatedBy)
+	}
 	return &Result{Graph: g, Image: res.Image}, nil
 }
 
 // attributes are the options in the frontend's own terms.
 func (o *Options) attributes() map[string]string {
-	m := map[string]string{"platform": platforms.Format(platforms.Normalize(o.Platform))}
+	m := map[string]string{}
 	set := func(k, v string) {
 		if v != "" {
 			m[k] = v
 		}
 	}
+	if o.Platform.OS != "" {
+		m["platform"] = platforms.Format(platforms.Normalize(o.Platform))
+	}
 	set("filename", o.Filename)
+	set("context", o.Context)
+	for k, v := range o.Contexts {
+		set("context:"+k, v)
+	}
+	if o.LocalDockerfile {
+		m["dockerfilekey"] = LocalDockerfile
+	}
 	set("target", o.Target)
 	set("force-network-mode", o.Network)
 	if o.NoCache != nil {

@@ -22,12 +22,12 @@ const baseConfig = `{"architecture":"amd64","os":"linux","config":{"Env":["PATH=
 "rootfs":{"type":"layers","diff_ids":["sha256:0000000000000000000000000000000000000000000000000000000000000001"]},
 "history":[{"created_by":"base"}]}`
 
-func (i *images) ResolveImage(_ context.Context, ref string, _ ocispec.Platform) (digest.Digest, []byte, error) {
+func (i *images) ResolveImage(_ context.Context, ref string, p ocispec.Platform) (digest.Digest, []byte, error) {
 	i.asked = append(i.asked, ref)
 	if !strings.HasPrefix(ref, "docker.io/library/base:") {
 		return "", nil, fmt.Errorf("image %q: not found", ref)
 	}
-	return digest.FromString(ref), []byte(baseConfig), nil
+	return digest.FromString(ref), []byte(strings.Replace(baseConfig, "amd64", p.Architecture, 1)), nil
 }
 
 func convert(t *testing.T, dockerfile string, change func(*Options)) (*Result, *images, error) {
@@ -140,6 +140,20 @@ func TestConvertArgsAndTarget(t *testing.T) {
 	}
 }
 
+func TestConvertKeepsThePlatformOfFromUnlessOneIsAskedFor(t *testing.T) {
+	for asked, want := range map[string]string{"": "arm64", "amd64": "amd64"} {
+		res := mustConvert(t, "FROM --platform=linux/arm64 base\nLABEL a=b\n", func(o *Options) {
+			o.Platform = ocispec.Platform{}
+			if asked != "" {
+				o.Platform = ocispec.Platform{OS: "linux", Architecture: asked}
+			}
+		})
+		if got := res.Image.Architecture; got != want {
+			t.Errorf("asked for %q: an image for %s, not %s", asked, got, want)
+		}
+	}
+}
+
 func TestConvertOfScratchAloneIsAnEmptyGraph(t *testing.T) {
 	res := mustConvert(t, "FROM scratch\nLABEL a=b\n", nil)
 	if res.Graph.Result.Step != nil {
@@ -157,7 +171,7 @@ func TestConvertErrorsNameTheLine(t *testing.T) {
 		"unknown mount type":  {"FROM base\nRUN --mount=type=secrets x\n", "Dockerfile:2", "secrets", nil},
 		"unknown base":        {"FROM nowhere\nRUN x\n", "Dockerfile:1", "nowhere", nil},
 		"unknown target":      {"FROM base AS one\n", "", "target stage", func(o *Options) { o.Target = "two" }},
-		"git source":          {"FROM base\nADD https://example.com/r.git /x\n", "Dockerfile:2", "not supported", nil},
+		"git query":           {"FROM base\nADD https://example.com/r.git?zap=1 /x\n", "Dockerfile:2", "unexpected query", nil},
 		"no stage":            {"\n", "Dockerfile:1", "no instructions", nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -30,10 +30,12 @@ var errNotHere = errors.New("the frontend asked for something that only a BuildK
 type gateway struct {
 	options Options
 	opts    map[string]string
+	failed  error // why a context could not be had
 }
 
-// Solve "builds" a definition by finding out which local directory it means.
-func (g *gateway) Solve(_ context.Context, req client.SolveRequest) (*client.Result, error) {
+// Solve "builds" a definition by finding out which local directory it means, or
+// by fetching what is elsewhere.
+func (g *gateway) Solve(ctx context.Context, req client.SolveRequest) (*client.Result, error) {
 	if req.Frontend != "" {
 		return nil, fmt.Errorf("frontend %s: %w", req.Frontend, errNotHere)
 	}
@@ -44,12 +46,20 @@ func (g *gateway) Solve(_ context.Context, req client.SolveRequest) (*client.Res
 	if def.Result.Step == nil {
 		return nil, errNotHere
 	}
-	local, ok := def.Result.Step.Op.(*graph.Local)
-	if !ok {
+	res := client.NewResult()
+	if local, ok := def.Result.Step.Op.(*graph.Local); ok {
+		res.SetRef(&localRef{name: local.Name, files: g.options.Files})
+		return res, nil
+	}
+	if g.options.Solve == nil {
 		return nil, fmt.Errorf("reading from %s: %w", def.Result.Step.Op.Kind(), errNotHere)
 	}
-	res := client.NewResult()
-	res.SetRef(&localRef{name: local.Name, files: g.options.Files})
+	tree, err := g.options.Solve(ctx, def)
+	if err != nil {
+		g.failed = err
+		return nil, err
+	}
+	res.SetRef(&treeRef{tree: tree})
 	return res, nil
 }
 
@@ -58,6 +68,9 @@ func (g *gateway) ResolveImageConfig(ctx context.Context, ref string, opt source
 	p := platforms.DefaultSpec()
 	if opt.ImageOpt != nil && opt.ImageOpt.Platform != nil {
 		p = *opt.ImageOpt.Platform
+	}
+	if opt.OCILayoutOpt != nil && opt.OCILayoutOpt.Platform != nil {
+		p = *opt.OCILayoutOpt.Platform
 	}
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {

@@ -154,11 +154,12 @@ func DecodeSource(src *pb.SourceOp) (Op, error) {
 	scheme, rest, _ := strings.Cut(src.GetIdentifier(), "://")
 	attrs := maps.Clone(src.GetAttrs())
 	switch scheme {
-	case "docker-image":
+	case "docker-image", "oci-layout": // an image of a layout is in the store, by its digest
 		limit, err := takeInt(attrs, pb.AttrImageLayerLimit)
 		if err != nil {
 			return nil, err
 		}
+		drop(attrs, pb.AttrOCILayoutSessionID, pb.AttrOCILayoutStoreID)
 		drop(attrs, pb.AttrImageResolveMode, pb.AttrImageRecordType)
 		return &Image{Ref: rest, LayerLimit: limit}, unknown(attrs, src)
 	case "local":

@@ -114,8 +114,7 @@ func TestDecodeFileActions(t *testing.T) {
 
 func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 	for name, st := range map[string]llb.State{
-		"git":               llb.Git("https://example.com/r.git", "main"),
-		"http":              llb.HTTP("https://example.com/f"),
+		"git bundle":        llb.Git("https://example.com/r.git", "main", llb.GitCheckoutBundle()),
 		"unknown attribute": llb.Local("context", llb.MetadataOnlyTransfer(nil)),
 	} {
 		if _, err := decode(t, st); err == nil || strings.Contains(err.Error(), "\n") {

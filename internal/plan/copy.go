@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 	"time"
 
 	mode "github.com/tonistiigi/dchapes-mode"
@@ -55,7 +56,8 @@ type copier struct {
 	modes   *mode.Set
 	links   map[string]*link
 	pending []pendingDir
-	copied  map[string]bool
+	name    string          // of the source, as it was asked for
+	copied  map[string]bool // by names below that; nil if nothing is required
 }
 
 // pendingDir is a directory of the source that is made only if something in
@@ -107,6 +109,7 @@ func (c *copier) source(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	c.name = name
 	return c.copy(ctx, e, ".", target, verdict{take: true})
 }
 
@@ -147,7 +150,7 @@ func (c *copier) mkdirAll(ctx context.Context, name string) error {
 		return err
 	}
 	perm := uint32(0o755)
-	if c.op.Mode != -1 {
+	if c.op.Mode != -1 && c.modes == nil { // a symbolic mode needs one to start from
 		perm = uint32(c.op.Mode)
 	}
 	return c.t.mkdirAll(ctx, name, perm, c.own, c.at)
@@ -199,10 +202,15 @@ func (c *copier) file(ctx context.Context, e layer.Entry, rel, target string) er
 		}
 		n.link = l
 	}
-	if c.copied != nil {
-		c.copied[rel] = true
-	}
+	c.took(rel)
 	return nil
+}
+
+// took notes what is copied, if anything has to be.
+func (c *copier) took(rel string) {
+	if c.copied != nil {
+		c.copied[path.Join(c.name, rel)] = true
+	}
 }
 
 func (c *copier) dir(ctx context.Context, e layer.Entry, rel, target string, v verdict) error {
@@ -215,6 +223,7 @@ func (c *copier) dir(ctx context.Context, e layer.Entry, rel, target string, v v
 			return err
 		}
 		p.done = true
+		c.took(rel)
 	}
 	if !c.filter.below(v) {
 		return nil
@@ -297,15 +306,25 @@ func (c *copier) entry(e layer.Entry, target string) layer.Entry {
 	return out
 }
 
-// required tells what was asked for by name and is not in the source.
+// required tells what was asked for by name and is not in the source. Of a
+// directory it is enough that something in it is copied.
 func (c *copier) required(op *graph.Copy) error {
 	for _, name := range op.Required {
 		name, _ := clean(name)
-		if !c.copied[name] {
+		if !c.copied[name] && !c.copiedBelow(name) {
 			return fmt.Errorf("%q: not found", "/"+name)
 		}
 	}
 	return nil
+}
+
+func (c *copier) copiedBelow(dir string) bool {
+	for name := range c.copied {
+		if dir == "." || strings.HasPrefix(name, dir+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *Tree) parentExists(ctx context.Context, dest string) error {

@@ -66,9 +66,10 @@ func (t *Tree) emitSelf(ctx context.Context, n *node, name string, visible bool,
 		if e, err = t.base.Lookup(ctx, name); err != nil {
 			return err
 		}
+		e.Opaque = false // that was said to the layers below the one it is from
 		return do(e, content{})
 	}
-	e.Name = name
+	e.Name, e.Opaque = name, false
 	if n.hides && e.Type == layer.Directory && visible {
 		have, err := t.base.Lookup(ctx, name)
 		e.Opaque = err == nil && have.Type == layer.Directory

@@ -123,20 +123,27 @@ func TestCopy(t *testing.T) {
 		"directory means its content": {src: "d", dest: "/n", want: "n/ 755\nn/sub/ 755\nn/sub/y=4 644\nn/x=3 644\n"},
 		"directories merge, an existing one keeps its mode": {
 			src: "d", dest: "/app/d", want: "app/ 755\napp/d/ 700 7:8\napp/d/sub/ 755\napp/d/sub/y=4 644\napp/d/x=3 644\n"},
-		"wildcard":                    {src: "?", dest: "/w/", want: "w/ 755\nw/f=1 644\nw/g=2 644\nw/sub/ 755\nw/sub/y=4 644\nw/x=3 644\n"},
-		"wildcard without a match":    {src: "*.none", dest: "/w/", want: ""},
-		"link is followed":            {src: "link", dest: "/l", want: "l=1 644\n"},
-		"link to a directory":         {src: "dirlink", dest: "/l/", want: "l/ 755\nl/sub/ 755\nl/sub/y=4 644\nl/x=3 644\n"},
-		"source cannot leave":         {src: "../../f", dest: "/n", want: "n=1 644\n"},
-		"through a link":              {src: "f", dest: "/bin/", want: "usr/ 755\nusr/bin/ 755\nusr/bin/f=1 644\n"},
-		"through an absolute link":    {src: "f", dest: "/abs/bin/g", want: "usr/ 755\nusr/bin/ 755\nusr/bin/g=1 644\n"},
-		"destination cannot leave":    {src: "f", dest: "/../../up", want: "up=1 644\n"},
-		"owner":                       {src: "d", dest: "/n/", owner: &Owner{3, 4}, want: "n/ 755 3:4\nn/sub/ 755 3:4\nn/sub/y=4 644 3:4\nn/x=3 644 3:4\n"},
-		"mode also of parents":        {src: "f", dest: "/n/f", change: func(c *graph.Copy) { c.Mode = 0o700 }, want: "n/ 700\nn/f=1 700\n"},
-		"symbolic mode":               {src: "ex", dest: "/n/f", change: func(c *graph.Copy) { c.ModeStr = "go-rwx" }, want: "n/ 755\nn/f=5 700\n"},
-		"exclude":                     {src: "d", dest: "/n/", change: func(c *graph.Copy) { c.Exclude = []string{"sub"} }, want: "n/ 755\nn/x=3 644\n"},
-		"exclude all but one":         {src: "d", dest: "/n/", change: func(c *graph.Copy) { c.Exclude = []string{"sub", "!sub/y"} }, want: "n/ 755\nn/sub/ 755\nn/sub/y=4 644\nn/x=3 644\n"},
-		"include":                     {src: "/", dest: "/n/", change: func(c *graph.Copy) { c.Include = []string{"d/sub/*"} }, want: "n/ 755\nn/d/ 755\nn/d/sub/ 755\nn/d/sub/y=4 644\n"},
+		"wildcard":                 {src: "?", dest: "/w/", want: "w/ 755\nw/f=1 644\nw/g=2 644\nw/sub/ 755\nw/sub/y=4 644\nw/x=3 644\n"},
+		"wildcard without a match": {src: "*.none", dest: "/w/", want: ""},
+		"link is followed":         {src: "link", dest: "/l", want: "l=1 644\n"},
+		"link to a directory":      {src: "dirlink", dest: "/l/", want: "l/ 755\nl/sub/ 755\nl/sub/y=4 644\nl/x=3 644\n"},
+		"source cannot leave":      {src: "../../f", dest: "/n", want: "n=1 644\n"},
+		"through a link":           {src: "f", dest: "/bin/", want: "usr/ 755\nusr/bin/ 755\nusr/bin/f=1 644\n"},
+		"through an absolute link": {src: "f", dest: "/abs/bin/g", want: "usr/ 755\nusr/bin/ 755\nusr/bin/g=1 644\n"},
+		"destination cannot leave": {src: "f", dest: "/../../up", want: "up=1 644\n"},
+		"owner":                    {src: "d", dest: "/n/", owner: &Owner{3, 4}, want: "n/ 755 3:4\nn/sub/ 755 3:4\nn/sub/y=4 644 3:4\nn/x=3 644 3:4\n"},
+		"mode also of parents":     {src: "f", dest: "/n/f", change: func(c *graph.Copy) { c.Mode = 0o700 }, want: "n/ 700\nn/f=1 700\n"},
+		"symbolic mode of parents": {src: "d/x", dest: "/n/x", change: func(c *graph.Copy) { c.Mode, c.ModeStr = 0, "g+w" }, want: "n/ 755\nn/x=3 664\n"},
+		"symbolic mode":            {src: "ex", dest: "/n/f", change: func(c *graph.Copy) { c.ModeStr = "go-rwx" }, want: "n/ 755\nn/f=5 700\n"},
+		"exclude":                  {src: "d", dest: "/n/", change: func(c *graph.Copy) { c.Exclude = []string{"sub"} }, want: "n/ 755\nn/x=3 644\n"},
+		"exclude all but one":      {src: "d", dest: "/n/", change: func(c *graph.Copy) { c.Exclude = []string{"sub", "!sub/y"} }, want: "n/ 755\nn/sub/ 755\nn/sub/y=4 644\nn/x=3 644\n"},
+		"include":                  {src: "/", dest: "/n/", change: func(c *graph.Copy) { c.Include = []string{"d/sub/*"} }, want: "n/ 755\nn/d/ 755\nn/d/sub/ 755\nn/d/sub/y=4 644\n"},
+		"required directory":       {src: "/", dest: "/n/", change: func(c *graph.Copy) { c.Include, c.Required = []string{"d/sub"}, []string{"/d/sub"} }, want: "n/ 755\nn/d/ 755\nn/d/sub/ 755\nn/d/sub/y=4 644\n"},
+		"required below a pivot":   {src: "/d", dest: "/n/", change: func(c *graph.Copy) { c.Include, c.Required = []string{"sub/y"}, []string{"/d/sub/y"} }, want: "n/ 755\nn/sub/ 755\nn/sub/y=4 644\n"},
+		"required, but not all of it": {src: "/", dest: "/n/", change: func(c *graph.Copy) {
+			c.Include, c.Exclude, c.Required = []string{"d"}, []string{"d/sub"}, []string{"/d"}
+		}, want: "n/ 755\nn/d/ 755\nn/d/x=3 644\n"},
+		"required and missing":        {src: "/", dest: "/n/", change: func(c *graph.Copy) { c.Include, c.Required = []string{"nope"}, []string{"/nope"} }, err: `"/nope": not found`},
 		"missing source":              {src: "nope", dest: "/x", err: `"/nope": not found`},
 		"directory onto file":         {src: "d", dest: "/file", err: "/file"},
 		"file as a parent":            {src: "f", dest: "/file/x", err: "not a directory"},
@@ -199,6 +206,32 @@ func TestRemoveOfAnAddedFileLeavesNothing(t *testing.T) {
 	must(t, tr.Mkfile(ctx, &graph.Mkfile{Path: "/f", Mode: 0o644, Timestamp: -1}, nil))
 	must(t, tr.Remove(ctx, &graph.Remove{Path: "/f"}))
 	if got := changes(t, tr); got != "" {
+		t.Errorf("changes\n%s", got)
+	}
+}
+
+// The base may have hidden what is below it; a copy into it must not hide the base.
+func TestCopyIntoAnOpaqueDirectoryKeepsWhatIsThere(t *testing.T) {
+	base := tree(t, "d/old=1")
+	base.node("d").entry.Opaque = true
+	for _, src := range []string{"f", "d"} {
+		tr := New(base, Options{Now: time.Unix(1000, 0)})
+		must(t, tr.Copy(ctx, tree(t, "f=2", "d/f=2"), dockerfileCopy(src, "/d/"), nil))
+		if got := changes(t, tr); got != "d/ 755\nd/f=2 644\n" {
+			t.Errorf("copy of %s: changes\n%s", src, got)
+		}
+	}
+}
+
+func TestUnpackedLinkGivesItsOwnerToTheFile(t *testing.T) {
+	src := New(nil, Options{})
+	data := archive(t, tar.Header{Name: "more", Typeflag: tar.TypeLink, Linkname: "file", Uid: 3, Gid: 4})
+	must(t, src.Mkfile(ctx, &graph.Mkfile{Path: "/a", Mode: 0o644, Data: []byte(data), Timestamp: -1}, nil))
+	tr := New(tree(t, "file=1 600 7:8"), Options{Now: time.Unix(1, 0)})
+	op := dockerfileCopy("a", "/")
+	op.Unpack = true
+	must(t, tr.Copy(ctx, src, op, nil))
+	if got := changes(t, tr); got != "file=1 600 3:4\nmore==file\n" {
 		t.Errorf("changes\n%s", got)
 	}
 }
@@ -312,7 +345,7 @@ func TestUnpack(t *testing.T) {
 		tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o777},
 		tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o700},
 		tar.Header{Name: "d/f", Uid: 9},
-		tar.Header{Name: "hard", Typeflag: tar.TypeLink, Linkname: "d/f"},
+		tar.Header{Name: "hard", Typeflag: tar.TypeLink, Linkname: "d/f", Uid: 9},
 		tar.Header{Name: "sub/implied"},
 		tar.Header{Name: "abs", Typeflag: tar.TypeSymlink, Linkname: "/etc"},
 	)

@@ -198,7 +198,9 @@ func (c *copier) unpackLink(ctx context.Context, h *tar.Header, e layer.Entry, d
 	if first.link == nil {
 		first.link = &link{}
 	}
-	target.Name = e.Name
+	// The owner that the archive gives the new name is that of the file.
+	first.entry.UID, first.entry.GID = e.UID, e.GID
+	target.Name, target.UID, target.GID = e.Name, e.UID, e.GID
 	c.t.put(target, first.content).link = first.link
 	return nil
 }

@@ -15,7 +15,7 @@ func (s *Solver) event(step *graph.Step, e progress.Event) {
 	if s.Progress == nil || step.Name == "" {
 		return
 	}
-	e.Time, e.Step, e.Name = time.Now(), step.ID, step.Name
+	e.Time, e.Step, e.Name = time.Now(), step.ID, fetchName(step)
 	for _, in := range step.Inputs {
 		e.Inputs = append(e.Inputs, in.Step.ID)
 	}
@@ -25,6 +25,9 @@ func (s *Solver) event(step *graph.Step, e progress.Event) {
 // tell tells of a step's failure, unless it only follows from another one.
 func (s *Solver) tell(step *graph.Step, err error) {
 	if errors.Is(err, context.Canceled) || s.told(step) {
+		return
+	}
+	if _, ok := errors.AsType[*toldError](err); ok {
 		return
 	}
 	var le *graph.LineError
@@ -56,7 +59,7 @@ func (s *Solver) cached(step *graph.Step) {
 			return
 		}
 		switch st.Op.(type) {
-		case *graph.File, *graph.Exec:
+		case *graph.File, *graph.Exec, *graph.HTTP, *graph.Git:
 			s.event(st, progress.Event{Kind: "cached", Cached: true})
 		}
 	}

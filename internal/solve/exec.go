@@ -225,9 +225,10 @@ func (j *execJob) env() ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ok {
-			env = append(env, se.Name+"="+string(value))
+		if !ok {
+			value = nil // the variable is there, and empty, as with BuildKit
 		}
+		env = append(env, se.Name+"="+string(value))
 	}
 	return env, nil
 }
@@ -242,6 +243,7 @@ func (j *execJob) hosts() []byte {
 
 // trees names layers for the worker, with the blobs of those not unpacked yet.
 func trees(ctx context.Context, client *worker.Client, layers []Layer) ([]snapshot.Layer, error) {
+	layers = distinct(layers)
 	out := make([]snapshot.Layer, len(layers))
 	ids := make([]digest.Digest, len(layers))
 	for i, l := range layers {
@@ -263,4 +265,19 @@ func trees(ctx context.Context, client *worker.Client, layers []Layer) ([]snapsh
 		})
 	}
 	return out, eg.Wait()
+}
+
+// distinct leaves of equal layers the uppermost, which hides all that the
+// others could show: the kernel takes no directory twice into an overlay.
+func distinct(layers []Layer) []Layer {
+	var out []Layer
+	seen := map[digest.Digest]bool{}
+	for _, l := range slices.Backward(layers) {
+		if !seen[l.DiffID] {
+			seen[l.DiffID] = true
+			out = append(out, l)
+		}
+	}
+	slices.Reverse(out)
+	return out
 }

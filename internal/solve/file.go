@@ -26,13 +26,13 @@ type fileJob struct {
 	op     *graph.File
 	inputs [][]Layer // of inputs that are layers
 	trees  []layer.Tree
+	plans  []*plan.Tree // to close
 }
 
 func (s *Solver) prepareFile(ctx context.Context, step *graph.Step, op *graph.File) (*fileJob, error) {
 	j := &fileJob{s: s, step: step, op: op, trees: make([]layer.Tree, len(step.Inputs))}
 	local := func(i int) bool {
-		_, ok := step.Inputs[i].Step.Op.(*graph.Local)
-		return ok && selects(op, i)
+		return isFiles(step.Inputs[i].Step.Op) && selects(op, i)
 	}
 	var err error
 	if j.inputs, err = s.outputs(ctx, step.Inputs, func(i int) bool { return !local(i) }); err != nil {
@@ -46,7 +46,7 @@ func (s *Solver) prepareFile(ctx context.Context, step *graph.Step, op *graph.Fi
 			j.trees[i] = layer.NewView(plainLayers(j.inputs[i]))
 			continue
 		}
-		if j.trees[i], err = s.Local(step.Inputs[i].Step.Op.(*graph.Local)); err != nil {
+		if j.trees[i], err = s.files(ctx, step.Inputs[i].Step); err != nil {
 			return nil, err
 		}
 	}
@@ -111,7 +111,9 @@ func selection(ctx context.Context, f *graph.File, input int, src layer.Tree) (d
 			continue
 		}
 		t := plan.New(nil, plan.Options{Now: time.Unix(0, 0), KeepArchives: true})
-		if err := t.Copy(ctx, src, c, nil); err != nil {
+		anywhere := *c
+		anywhere.CreateDestPath = true // whether the destination is there is not asked here
+		if err := t.Copy(ctx, src, &anywhere, nil); err != nil {
 			return "", err
 		}
 		d, err := t.Digest(ctx)
@@ -168,11 +170,11 @@ func (j *fileJob) run(ctx context.Context, previous Previous) ([][]Layer, error)
 
 // layer makes the layer of what action i and those before it change.
 func (j *fileJob) layer(ctx context.Context, i int, previous Previous) (*layer.Layer, error) {
+	defer j.close()
 	t, err := j.tree(ctx, len(j.step.Inputs)+i)
 	if err != nil {
 		return nil, err
 	}
-	defer t.Close()
 	began := time.Now()
 	l, err := j.s.Faces.Create(ctx, faces.CreateOptions{Previous: previous}, func(w *layer.Writer) error {
 		return t.Emit(ctx, w)
@@ -205,7 +207,9 @@ func (j *fileJob) base(i int) []Layer {
 func (j *fileJob) tree(ctx context.Context, index int) (*plan.Tree, error) {
 	n := len(j.step.Inputs)
 	if index < n {
-		return plan.New(j.input(index), j.options()), nil
+		t := plan.New(j.input(index), j.options())
+		j.plans = append(j.plans, t)
+		return t, nil
 	}
 	a := j.op.Actions[index-n]
 	t, err := j.tree(ctx, a.Input)
@@ -213,6 +217,14 @@ func (j *fileJob) tree(ctx context.Context, index int) (*plan.Tree, error) {
 		return nil, err
 	}
 	return t, j.apply(ctx, t, a)
+}
+
+// close removes the temporary files of archives, of plans that failed too.
+func (j *fileJob) close() {
+	for _, t := range j.plans {
+		t.Close()
+	}
+	j.plans = nil
 }
 
 func (j *fileJob) options() plan.Options {

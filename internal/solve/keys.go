@@ -33,7 +33,7 @@ type shape struct {
 // outline finds the shape of a step, whose inputs have theirs.
 func (s *Solver) outline(step *graph.Step) error {
 	h := newHasher("shape ", step)
-	def, err := normalized(step.Op)
+	def, err := normalized(withoutVersion(step.Op))
 	if err != nil {
 		return err
 	}
@@ -52,11 +52,15 @@ func (s *Solver) outline(step *graph.Step) error {
 	return nil
 }
 
-// readsLocal tells whether a step copies files of a local directory.
+// readsLocal tells whether a step copies files of a local directory, or of a
+// checkout, whose digests nobody knows yet.
 func readsLocal(step *graph.Step) bool {
 	for i, in := range step.Inputs {
-		if _, ok := in.Step.Op.(*graph.Local); ok && selects(step.Op, i) {
-			return true
+		switch in.Step.Op.(type) {
+		case *graph.Local, *graph.Git:
+			if selects(step.Op, i) {
+				return true
+			}
 		}
 	}
 	return false
@@ -73,6 +77,8 @@ func (s *Solver) key(ctx context.Context, step *graph.Step) (key, error) {
 			return s.imageKey(ctx, step, op)
 		case *graph.Local:
 			return s.localKey(ctx, op)
+		case *graph.HTTP, *graph.Git:
+			return s.remoteKey(ctx, step)
 		default:
 			return s.stepKey(ctx, step)
 		}
@@ -120,13 +126,10 @@ func sum(h *cache.Hasher) key {
 	return k
 }
 
-// normalized is an operation without what must not make a difference: proxies.
+// normalized is an operation without what must not make a difference: proxies
+// and credentials.
 func normalized(op graph.Op) (string, error) {
-	if x, ok := op.(*graph.Exec); ok {
-		c := *x
-		c.Proxy = nil
-		op = &c
-	}
+	op = withoutSecrets(op)
 	data, err := json.Marshal(op)
 	if err != nil {
 		return "", err
@@ -157,11 +160,11 @@ func (s *Solver) imageKey(ctx context.Context, step *graph.Step, op *graph.Image
 
 // localKey is the content of a whole directory.
 func (s *Solver) localKey(ctx context.Context, op *graph.Local) (key, error) {
-	j, err := s.prepareLocal(op)
+	local, err := s.Local(op)
 	if err != nil {
 		return key{}, err
 	}
-	return j.contentKey(ctx)
+	return (&filesJob{s: s, tree: local}).contentKey(ctx)
 }
 
 // chain names the layers of an input by what is in them.

@@ -33,6 +33,8 @@ type Solver struct {
 	Layer func(l cache.Layer) (*layer.Layer, error)
 	// Local opens a directory of this machine by its name in the graph.
 	Local func(op *graph.Local) (*source.Local, error)
+	// Remote finds what an HTTP or a Git operation means; nil if there are none.
+	Remote func(op graph.Op) (Remote, error)
 	// Worker starts the process that runs commands, the first time a step
 	// needs it.
 	Worker func(ctx context.Context) (*worker.Client, error)
@@ -68,6 +70,7 @@ type state struct {
 	shape  shape
 	key    once[key]
 	result once[[][]Layer]
+	remote once[Remote]
 	told   bool // its being cached was told
 	// selections are the digests of what a file operation copies out of its
 	// inputs; they are part of the definition key and of the content key.
@@ -274,8 +277,8 @@ func (s *Solver) prepare(ctx context.Context, step *graph.Step) (job, error) {
 		return s.prepareFile(ctx, step, op)
 	case *graph.Exec:
 		return s.prepareExec(ctx, step, op)
-	case *graph.Local:
-		return s.prepareLocal(op)
+	case *graph.Local, *graph.HTTP, *graph.Git:
+		return s.prepareFiles(ctx, step)
 	default:
 		return nil, fmt.Errorf("operation %s cannot be done", step.Op.Kind())
 	}

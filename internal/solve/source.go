@@ -12,7 +12,6 @@ import (
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/plan"
 	"github.com/ocibuild/ocibuild/internal/progress"
-	"github.com/ocibuild/ocibuild/internal/source"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -80,24 +79,25 @@ func (s *Solver) diff(ctx context.Context, step *graph.Step, op *graph.Diff) ([]
 	return [][]Layer{upper[len(lower):]}, nil
 }
 
-// localJob makes one layer of a whole local directory, for a mount of it.
-type localJob struct {
-	s     *Solver
-	local *source.Local
+// filesJob makes one layer of all files of a directory, a download or a
+// checkout, for a mount of it.
+type filesJob struct {
+	s    *Solver
+	tree layer.Tree
 }
 
-func (s *Solver) prepareLocal(op *graph.Local) (*localJob, error) {
-	local, err := s.Local(op)
-	return &localJob{s: s, local: local}, err
+func (s *Solver) prepareFiles(ctx context.Context, step *graph.Step) (*filesJob, error) {
+	tree, err := s.open(ctx, step)
+	return &filesJob{s: s, tree: tree}, err
 }
 
-func (j *localJob) plan(ctx context.Context) (*plan.Tree, error) {
+func (j *filesJob) plan(ctx context.Context) (*plan.Tree, error) {
 	t := plan.New(nil, plan.Options{Now: j.s.Now})
 	whole := &graph.Copy{Src: "/", Dest: "/", DirContents: true, Mode: -1, Timestamp: -1, CreateDestPath: true}
-	return t, t.Copy(ctx, j.local, whole, nil)
+	return t, t.Copy(ctx, j.tree, whole, nil)
 }
 
-func (j *localJob) contentKey(ctx context.Context) (key, error) {
+func (j *filesJob) contentKey(ctx context.Context) (key, error) {
 	t, err := j.plan(ctx)
 	if err != nil {
 		return key{}, err
@@ -112,7 +112,7 @@ func (j *localJob) contentKey(ctx context.Context) (key, error) {
 	return sum(h), nil
 }
 
-func (j *localJob) run(ctx context.Context, _ Previous) ([][]Layer, error) {
+func (j *filesJob) run(ctx context.Context, _ Previous) ([][]Layer, error) {
 	t, err := j.plan(ctx)
 	if err != nil {
 		return nil, err

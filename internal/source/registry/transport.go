@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/net/publicsuffix"
 )
@@ -24,17 +23,7 @@ type gate struct {
 }
 
 func newGate(r *Registries) *gate {
-	dialer := &net.Dialer{Timeout: 20 * time.Second, KeepAlive: 30 * time.Second}
-	verified := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            r.Counter.counting(dialer.DialContext),
-		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    8,
-		IdleConnTimeout:        90 * time.Second,
-		TLSHandshakeTimeout:    20 * time.Second,
-		ResponseHeaderTimeout:  2 * time.Minute, // storing a large blob takes a registry a while
-		MaxResponseHeaderBytes: 256 << 10,
-	}
+	verified := NewTransport(r.Counter)
 	unverified := verified.Clone()
 	unverified.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	return &gate{registries: r, verified: verified, unverified: unverified, agent: cmp.Or(r.UserAgent, "ocibuild")}

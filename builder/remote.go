@@ -1,0 +1,70 @@
+package builder
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/internal/solve"
+	"github.com/ocibuild/ocibuild/internal/source"
+)
+
+// remotes are the files of a build that come over the network. The frontend
+// and the solver share them, so each is asked for once in a build.
+type remotes struct {
+	web *source.Web
+	git *source.Git
+
+	mu        *sync.Mutex
+	has       map[string]solve.Remote
+	checkouts []*source.Checkout
+	uploaded  *source.Upload
+}
+
+func (b *build) newRemotes() remotes {
+	return remotes{
+		web: &source.Web{Store: b.dir, Secret: b.secret, Counter: b.o.Registries.Counter},
+		git: &source.Git{Store: b.dir, Secret: b.secret, Now: b.o.Now},
+		mu:  &sync.Mutex{}, has: map[string]solve.Remote{},
+	}
+}
+
+// find returns the files of an HTTP or a Git operation.
+func (r *remotes) find(op graph.Op) (solve.Remote, error) {
+	data, err := json.Marshal(op)
+	if err != nil {
+		return nil, err
+	}
+	id := op.Kind() + string(data)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.has[id] != nil {
+		return r.has[id], nil
+	}
+	switch op := op.(type) {
+	case *graph.HTTP:
+		r.has[id] = r.web.File(op)
+		if u := r.uploadOf(op); u != nil {
+			r.has[id] = u
+		}
+	case *graph.Git:
+		c := r.git.Repo(op)
+		r.checkouts = append(r.checkouts, c)
+		r.has[id] = c
+	default:
+		return nil, fmt.Errorf("a source of kind %s does not come over the network", op.Kind())
+	}
+	return r.has[id], nil
+}
+
+// close removes what was fetched for this build alone.
+func (r *remotes) close() error {
+	r.web.Close()
+	var errs []error
+	for _, c := range r.checkouts {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,134 @@
+package source
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/cache"
+)
+
+// maxLayoutDocument is the most bytes of an index, a manifest or a config.
+const maxLayoutDocument = 8 << 20
+
+// Layout is an OCI image layout of this machine. Nothing of it is believed:
+// what is imported has the digest that it is asked for by, and no link leads
+// out of the folder.
+type Layout struct {
+	dir  string
+	root *os.Root
+}
+
+// OpenLayout opens the layout in a folder.
+func OpenLayout(dir string) (*Layout, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("OCI layout %s: %w", dir, cause(err))
+	}
+	if _, err := root.Stat("index.json"); err != nil {
+		root.Close()
+		return nil, fmt.Errorf("%s is no OCI layout: it has no index.json", dir)
+	}
+	return &Layout{dir: dir, root: root}, nil
+}
+
+// Close gives back the folder.
+func (l *Layout) Close() error { return l.root.Close() }
+
+// Find returns the digest of what has the tag. An empty tag is the only entry,
+// or else "latest".
+func (l *Layout) Find(tag string) (digest.Digest, error) {
+	f, err := l.root.Open("index.json")
+	if err != nil {
+		return "", fmt.Errorf("OCI layout %s: %w", l.dir, cause(err))
+	}
+	defer f.Close()
+	var index ocispec.Index
+	if err := json.NewDecoder(io.LimitReader(f, maxLayoutDocument)).Decode(&index); err != nil {
+		return "", fmt.Errorf("OCI layout %s: index.json: %w", l.dir, err)
+	}
+	if tag == "" && len(index.Manifests) == 1 {
+		return index.Manifests[0].Digest, nil
+	}
+	if tag == "" {
+		tag = "latest"
+	}
+	for _, m := range index.Manifests {
+		if m.Annotations[ocispec.AnnotationRefName] == tag {
+			return m.Digest, nil
+		}
+	}
+	return "", fmt.Errorf("OCI layout %s: it has no image %q", l.dir, tag)
+}
+
+// Import copies into the store what root is, a manifest or an index, and of
+// each image for the platform its config and layers.
+func (l *Layout) Import(ctx context.Context, store *cache.Dir, root digest.Digest, p ocispec.Platform) error {
+	err := l.document(ctx, store, ocispec.Descriptor{Digest: root, Size: -1}, platforms.Only(p), 0)
+	if err != nil {
+		return fmt.Errorf("OCI layout %s: %w", l.dir, err)
+	}
+	return nil
+}
+
+func (l *Layout) document(ctx context.Context, store *cache.Dir, d ocispec.Descriptor, p platforms.MatchComparer, depth int) error {
+	if depth > maxIndexDepth {
+		return fmt.Errorf("indexes nested deeper than %d", maxIndexDepth)
+	}
+	if err := l.blob(ctx, store, d); err != nil {
+		return err
+	}
+	data, err := store.ReadBlob(d.Digest, maxLayoutDocument)
+	if err != nil {
+		return err
+	}
+	doc, err := parseDocument(data, d.MediaType)
+	if err != nil {
+		return err
+	}
+	if doc.index {
+		for _, m := range doc.parts {
+			if m.Platform != nil && !p.Match(*m.Platform) {
+				continue
+			}
+			if err := l.document(ctx, store, m, p, depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, b := range append([]ocispec.Descriptor{doc.config}, doc.parts...) {
+		if err := l.blob(ctx, store, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// blob copies one blob that the store has not.
+func (l *Layout) blob(ctx context.Context, store *cache.Dir, d ocispec.Descriptor) error {
+	if err := checkDescriptor(ocispec.Descriptor{Digest: d.Digest}); err != nil {
+		return err
+	}
+	if size, ok := store.HasBlob(d.Digest); ok && (d.Size < 0 || size == d.Size) {
+		return nil
+	}
+	f, err := l.root.Open(filepath.Join("blobs", d.Digest.Algorithm().String(), d.Digest.Encoded()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("it has no blob %s", d.Digest)
+	}
+	if err != nil {
+		return fmt.Errorf("blob %s: %w", d.Digest, cause(err))
+	}
+	defer f.Close()
+	return store.PutBlob(ctx, f, d.Digest, d.Size)
+}
