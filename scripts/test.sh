@@ -1,29 +1,75 @@
 #!/usr/bin/env bash
-# Every test of the project: lint, packages with the race detector, and the examples end to end.
+# Every test of the project: packages with the race detector, those that run commands once more as an ordinary user, and
+# the examples end to end.
 #
 #   test.sh OCIBUILD
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 ocibuild=$(realpath "${1:?usage: test.sh OCIBUILD}")
 cd "$here/.."
+tester=ocibuild-tester
 
 if ((EUID == 0)); then
 	# gcc: the race detector is the one thing that needs cgo. The others are second readers, a registry and peers.
-	"$here/need.sh" busybox-static ca-certificates crun curl docker-registry gcc git libc6-dev mmdebstrap runc skopeo \
-		uidmap umoci
+	"$here/need.sh" busybox-static ca-certificates crun curl docker-registry gcc git libc6-dev mmdebstrap passwd runc \
+		skopeo uidmap umoci
+	# useradd gives sub-ids where /etc/login.defs has not been told otherwise.
+	id "$tester" >/dev/null 2>&1 || useradd --create-home "$tester"
+	grep -q "^$tester:" /etc/subuid || usermod --add-subuids 1000000000-1000065535 "$tester"
+	grep -q "^$tester:" /etc/subgid || usermod --add-subgids 1000000000-1000065535 "$tester"
 else
 	echo "not root: tests that need root or packages that are missing are skipped, and say so" >&2
 fi
 
+started=$SECONDS
+took() { # took WHAT: how long it was since the last one
+	echo "== $1: $((SECONDS - started)) s"
+	started=$SECONDS
+}
+
 CGO_ENABLED=1 go test -race ./...
+took "packages"
 
 if ((EUID != 0)); then
-	echo "not root: the examples are not built" >&2
+	echo "not root: neither is an ordinary user with sub-ids tested, nor are the examples built" >&2
 	exit
 fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+chmod 755 "$work" # the tester reads it
+
+# as_tester PACKAGE…: what runs commands does so in a user namespace then. The tests see their own folder and no other.
+as_tester() {
+	local package dir home
+	home=$(getent passwd "$tester" | cut -d: -f6)
+	for package; do
+		dir=$work/$package
+		mkdir -p "$dir"
+		CGO_ENABLED=0 go test -c -o "$dir/package.test" "./$package"
+		[[ ! -d $package/testdata ]] || cp -r "$package/testdata" "$dir/testdata"
+		chmod -R go+rX "$work/${package%%/*}"
+		echo "-- $package as $tester"
+		(cd "$dir" && setpriv --reuid "$tester" --regid "$tester" --init-groups env -i HOME="$home" USER="$tester" \
+			PATH="$PATH" TMPDIR=/tmp ./package.test -test.v -test.timeout 5m) >"$dir/log" 2>&1 || {
+			cat "$dir/log"
+			return 1
+		}
+		# Here it has to work: what skips for want of a sandbox would skip unseen.
+		if grep -E 'no worker can be started|no commands can be run|scripts that need RUN are skipped' "$dir/log"; then
+			echo "$tester cannot run commands: see above" >&2
+			return 1
+		fi
+		# One line for each test would hide what matters: that the sandbox was there, and what was left out.
+		grep -E '^ok|SKIP' "$dir/log" || true
+		echo "   $(grep -c '^ *--- PASS' "$dir/log") passed, $(grep -c '^ *--- SKIP' "$dir/log" || true) skipped"
+	done
+}
+as_tester internal/worker internal/sandbox builder cmd/ocibuild
+took "as an ordinary user"
+
 # A store of its own: nothing of the user's is touched. The bases' tars are kept for the next time.
-store=$(mktemp -d)
-trap 'rm -rf "$store"' EXIT
-export OCIBUILD_STORE=$store OCIBUILD=$ocibuild
+export OCIBUILD_STORE=$work/store OCIBUILD=$ocibuild OCIBUILD_TESTER=$tester
 examples/bases/make.sh
-OCIBUILD_EXAMPLES=1 go test -count=1 -v ./examples/...
+took "bases"
+OCIBUILD_EXAMPLES=1 go test -count=1 -v -timeout 20m ./examples/...
+took "examples"

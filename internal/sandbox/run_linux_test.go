@@ -140,8 +140,16 @@ func TestCancelKills(t *testing.T) {
 	im := newImage(t)
 	reason := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(context.Background())
-	time.AfterFunc(200*time.Millisecond, func() { cancel(reason) })
-	r := im.runCtx(ctx, Spec{Args: []string{"sh", "-c", "trap '' TERM INT; sleep 1000 & wait"}})
+	go func() {
+		for range 1000 { // until it runs, however busy the machine is
+			if _, err := os.Stat(im.root + "/tmp/set"); err == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		cancel(reason)
+	}()
+	r := im.runCtx(ctx, Spec{Args: []string{"sh", "-c", "trap '' TERM INT; touch /tmp/set; sleep 1000 & wait"}})
 	if r.code != 137 || !errors.Is(r.err, reason) {
 		t.Errorf("code %d, wait %v", r.code, r.err)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,14 +83,14 @@ func storeHint(err error) string {
 
 // greet tells the worker who it is and waits until it has shown that it works.
 func greet(ctx context.Context, c *Client, isolation string) (*Client, error) {
-	stop := context.AfterFunc(ctx, func() { _ = c.proc.kill() })
+	// Not killed at once: it would leave its temporary directory behind.
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(closeTime, func() { _ = c.proc.kill() }) })
 	defer stop()
 	k, err := c.call(&message{Kind: kindHello}, greeting{Store: c.options.Store, Isolation: isolation})
 	if err == nil {
 		err = k.answer(ctx, nil)
 	}
 	if err != nil {
-		_ = c.proc.kill()
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
