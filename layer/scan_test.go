@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -221,5 +222,50 @@ func poke(t *testing.T, toc *TOC) {
 	}
 	if r, err := NewGroupReader(bytes.NewReader(nil), toc); err == nil {
 		_, _ = r.ReadAt(make([]byte, 10), 5)
+	}
+}
+
+// lending lends its bytes in pieces of n.
+type lending struct {
+	io.Reader
+	data []byte
+	n    int
+}
+
+func (l *lending) Next() ([]byte, error) {
+	if len(l.data) == 0 {
+		return nil, io.EOF
+	}
+	n := min(l.n, len(l.data))
+	p := l.data[:n:n]
+	l.data = l.data[n:]
+	return p, nil
+}
+
+// What is lent in pieces of any size makes the same table as what is read, and
+// stops at the same things.
+func TestScanLent(t *testing.T) {
+	data := archive(t, &tar.Header{Name: "a", Size: 5000}, &tar.Header{Name: "b", Size: 1}, &tar.Header{Name: "c", Size: 70_000})
+	want, wantID, err := Scan(context.Background(), bytes.NewReader(data), ScanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{1, 511, 512, 4000, len(data)} {
+		toc, id, err := Scan(context.Background(), &lending{data: data, n: n}, ScanOptions{})
+		if err != nil || id != wantID || !bytes.Equal(toc.Encode(), want.Encode()) {
+			t.Errorf("pieces of %d: DiffID %s, error %v", n, id, err)
+		}
+		if _, _, err := Scan(context.Background(), &lending{data: data[:3000], n: n}, ScanOptions{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("pieces of %d, cut: error %v", n, err)
+		}
+		small := ScanOptions{Limits: Limits{MaxBytes: 4000}}
+		if _, _, err := Scan(context.Background(), &lending{data: data, n: n}, small); err == nil || !strings.Contains(err.Error(), "larger than 4000 bytes") {
+			t.Errorf("pieces of %d, too many: error %v", n, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, _, err := Scan(ctx, &lending{data: data, n: 512}, ScanOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: error %v", err)
 	}
 }

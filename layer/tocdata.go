@@ -21,7 +21,7 @@ import (
 //
 // A record: flags, type (a byte each), name, mode, uid, gid, mtime, then what
 // the type needs, then attributes.
-const tocMagic = "ocibtoc\x02"
+const tocMagic = "ocibtoc\x03"
 
 const (
 	flagOpaque = 1 << iota // Entry.Opaque

@@ -113,15 +113,14 @@ func (z *Reader) code(table []entry, width uint) (entry, error) {
 			e = table[uint64(e>>16)+z.bits>>width&(1<<(e>>8&15)-1)]
 			n = uint(e & 63)
 		}
-		if link+n <= z.nbits {
-			if e&isSpecial != 0 && e&isEnd == 0 && z.nbits == 0 {
-				// no code at all: wait for a bit, for the sake of the right error
-			} else {
-				z.drop(link)
-				z.extra = uint32(z.bits&(1<<n-1)) >> (e >> 8 & 15)
-				z.drop(n)
-				return e, nil
-			}
+		// Of no code at all one bit is wanted, lest the end of the input be called
+		// damage.
+		invalid := e&isSpecial != 0 && e&isEnd == 0
+		if link+n <= z.nbits && (!invalid || z.nbits > 0) {
+			z.drop(link)
+			z.extra = uint32(z.bits&(1<<n-1)) >> (e >> 8 & 15)
+			z.drop(n)
+			return e, nil
 		}
 		if err := z.pull(); err != nil {
 			return 0, err
