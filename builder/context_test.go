@@ -3,7 +3,6 @@ package builder
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"net/http/cgi"
 	"net/http/httptest"
 	"os"
@@ -196,7 +195,7 @@ func TestContextFromHostileArchive(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"climbing name":   {"Dockerfile": "FROM scratch\nCOPY . /\n", "../../pwned": "x"},
 		"Dockerfile link": {"Dockerfile": "@" + host},
-		"file by link":    {"Dockerfile": fmt.Sprintf("FROM scratch\nCOPY link /x\n"), "link": "@" + host},
+		"file by link":    {"Dockerfile": "FROM scratch\nCOPY link /x\n", "link": "@" + host},
 		"dir by link":     {"Dockerfile": "FROM scratch\nCOPY d/secret /x\n", "d": "@" + filepath.Dir(host)},
 	} {
 		p := newProject(t, nil)

@@ -29,6 +29,12 @@ func contextName(name string) (string, error) {
 
 // validateContexts refuses what could only fail later.
 func (o *Options) validateContexts() error {
+	switch {
+	case o.Context == "" && o.ContextData == nil:
+		return &OptionError{"context", "no directory is given"}
+	case o.Context != "" && o.ContextData != nil:
+		return &OptionError{"context", "given by name and as data"}
+	}
 	seen := map[string]string{}
 	for _, k := range slices.Sorted(maps.Keys(o.Contexts)) {
 		name, err := contextName(k)
@@ -68,7 +74,7 @@ func (b *build) namedContext(name, value string) (string, error) {
 		return value, nil
 	}
 	if spec, ok := strings.CutPrefix(value, "oci-layout://"); ok {
-		root, err := b.importLayout(name, spec)
+		root, err := b.importLayout(spec)
 		if err != nil {
 			return "", &OptionError{"build-context", fmt.Sprintf("%s: %v", name, err)}
 		}
@@ -91,7 +97,7 @@ func (b *build) namedContext(name, value string) (string, error) {
 // importLayout brings the image of an OCI layout into the store. spec is
 // "FOLDER[:TAG][@DIGEST]"; without both, the layout's only image is meant, or
 // the one called latest.
-func (b *build) importLayout(name, spec string) (digest.Digest, error) {
+func (b *build) importLayout(spec string) (digest.Digest, error) {
 	dir, dgst, _ := strings.Cut(spec, "@")
 	tag := ""
 	if i := strings.LastIndexByte(dir, ':'); i > strings.LastIndexAny(dir, `/\`) && i > len(filepath.VolumeName(dir)) {
@@ -101,7 +107,7 @@ func (b *build) importLayout(name, spec string) (digest.Digest, error) {
 	if err != nil {
 		return "", err
 	}
-	defer layout.Close()
+	defer func() { _ = layout.Close() }() // it was only read
 	root := digest.Digest(dgst)
 	if root == "" {
 		if root, err = layout.Find(tag); err != nil {

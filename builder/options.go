@@ -129,11 +129,10 @@ func (e *OptionError) Error() string { return fmt.Sprintf("%s: %s", e.Field, e.R
 
 // validate refuses what could only fail later, or would be ignored.
 func (o *Options) validate() error {
+	if err := o.validateContexts(); err != nil {
+		return err
+	}
 	switch {
-	case o.Context == "" && o.ContextData == nil:
-		return &OptionError{"context", "no directory is given"}
-	case o.Context != "" && o.ContextData != nil:
-		return &OptionError{"context", "given by name and as data"}
 	case o.Dockerfile != "" && o.DockerfileData != nil:
 		return &OptionError{"dockerfile", "given as a file and as data"}
 	case len(o.Platforms) > 1:
@@ -142,9 +141,6 @@ func (o *Options) validate() error {
 		return &OptionError{"network", fmt.Sprintf("%q is not one of host, none", o.Network)}
 	}
 	if _, err := o.names(); err != nil {
-		return err
-	}
-	if err := o.validateContexts(); err != nil {
 		return err
 	}
 	for _, v := range o.Volumes {

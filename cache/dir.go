@@ -22,6 +22,7 @@ import (
 //	toc/…                    tables of contents, by DiffID
 //	trees/…                  unpacked layers, by flavour and DiffID
 //	mounts/…                 cache mounts
+//	git/…, http/…            what sources keep: see SourcePath
 //	locks/…                  files that are only ever locked
 //	tmp/…                    what is being written
 //

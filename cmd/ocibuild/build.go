@@ -86,8 +86,7 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 // contextOf returns the directory to build, or its URL, or "-". Without the
 // word build, what is no directory may as well be a command that was mistyped.
 func contextOf(cmd *cobra.Command, args []string) (string, error) {
-	switch {
-	case len(args) == 0:
+	if len(args) == 0 {
 		return "", usagef(`no CONTEXT is given: the folder to build, "." for this one`)
 	}
 	if cmd.Parent() == nil && args[0] != "-" && !strings.ContainsAny(args[0], `/\`) {

@@ -133,25 +133,6 @@ func (c *Checkout) open(ctx context.Context) (*gitTree, error) {
 	return c.checkout(ctx, bare, at)
 }
 
-// CommitObject fetches the commit and returns its object as git keeps it.
-func (c *Checkout) CommitObject(ctx context.Context) (object string, data []byte, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	at, err := c.resolve(ctx)
-	if err != nil {
-		return "", nil, c.failed(err)
-	}
-	bare, err := c.fetch(ctx, at)
-	if err != nil {
-		return "", nil, c.failed(err)
-	}
-	out, err := c.run(ctx, call{gitDir: bare}, "cat-file", "commit", at.object+"^{commit}")
-	if err != nil {
-		return "", nil, c.failed(err)
-	}
-	return at.object, []byte(out), nil
-}
-
 // failed says which repository an error is about, without credentials.
 func (c *Checkout) failed(err error) error {
 	return fmt.Errorf("git repository %s: %w", graph.Redact(c.op.Remote), err)

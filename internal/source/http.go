@@ -117,17 +117,6 @@ func (f *WebFile) Ready() bool {
 	return f.got != nil
 }
 
-// ModTime returns when the file was changed, as its server says; zero if it
-// does not say.
-func (f *WebFile) ModTime(ctx context.Context) (time.Time, error) {
-	got, err := f.fetch(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	t, _ := http.ParseTime(got.LastModified)
-	return t, nil
-}
-
 func (f *WebFile) name(got *fetched) string {
 	if f.op.Filename == "" && got.Name != "" {
 		return got.Name

@@ -21,11 +21,11 @@ import (
 
 const modified = "Tue, 14 Nov 2023 22:13:20 GMT" // 1700000000
 
-// webServer counts its requests and the bodies it sent in full.
+// webServer counts its requests and remembers the last.
 type webServer struct {
 	*httptest.Server
-	requests, bodies atomic.Int64
-	seen             atomic.Pointer[http.Request]
+	requests atomic.Int64
+	seen     atomic.Pointer[http.Request]
 }
 
 func newWebServer(t *testing.T, h http.HandlerFunc) *webServer {

@@ -71,9 +71,10 @@ func (l *Layout) Find(tag string) (digest.Digest, error) {
 }
 
 // Import copies into the store what root is, a manifest or an index, and of
-// each image for the platform its config and layers.
+// each image for the platform its config and layers. The zero platform is as
+// for [Images.Resolve].
 func (l *Layout) Import(ctx context.Context, store *cache.Dir, root digest.Digest, p ocispec.Platform) error {
-	err := l.document(ctx, store, ocispec.Descriptor{Digest: root, Size: -1}, platforms.Only(p), 0)
+	err := l.document(ctx, store, ocispec.Descriptor{Digest: root, Size: -1}, platforms.Only(wanted(p)), 0)
 	if err != nil {
 		return fmt.Errorf("OCI layout %s: %w", l.dir, err)
 	}
