@@ -3,6 +3,7 @@ package layer
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 
@@ -25,7 +26,7 @@ func Scan(ctx context.Context, r io.Reader, o ScanOptions) (*TOC, digest.Digest,
 	s := scanner{tar: t, files: o.Digests, buf: make([]byte, 64<<10)}
 	for {
 		e, err := t.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err == nil {

@@ -59,7 +59,7 @@ func NewTarReader(ctx context.Context, r io.Reader, l Limits) *TarReader {
 func (t *TarReader) Next() (Entry, error) {
 	for {
 		h, err := t.tar.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return Entry{}, err
 		}
 		if err != nil {
@@ -228,27 +228,37 @@ func checkType(e *Entry) error {
 			return fmt.Errorf("negative size %d", e.Size)
 		}
 	case Hardlink:
-		err := checkName(e.Linkname)
-		if err == nil && e.Linkname == "." {
-			err = errors.New("is the root")
-		}
-		if err != nil {
-			return fmt.Errorf("hard link to %s: %w", quoteName(e.Linkname), err)
-		}
+		return checkHardlink(e.Linkname)
 	case Symlink:
 		if e.Linkname == "" || len(e.Linkname) > maxName || strings.IndexByte(e.Linkname, 0) >= 0 {
 			return fmt.Errorf("symbolic link to %s", quoteName(e.Linkname))
 		}
 	case Char, Block:
-		if min(e.Devmajor, e.Devminor) < 0 || e.Devmajor > maxMajor || e.Devminor > maxMinor {
-			return fmt.Errorf("device %d:%d is out of range", e.Devmajor, e.Devminor)
-		}
-		if e.Type == Char && e.Devmajor == 0 && e.Devminor == 0 {
-			return errors.New("device 0:0 is overlayfs's whiteout, not a file of an image")
-		}
+		return checkDevice(e)
 	case Directory, Fifo, Whiteout:
 	default:
 		return fmt.Errorf("unknown type %q", byte(e.Type))
+	}
+	return nil
+}
+
+func checkHardlink(to string) error {
+	err := checkName(to)
+	if err == nil && to == "." {
+		err = errors.New("is the root")
+	}
+	if err != nil {
+		return fmt.Errorf("hard link to %s: %w", quoteName(to), err)
+	}
+	return nil
+}
+
+func checkDevice(e *Entry) error {
+	if min(e.Devmajor, e.Devminor) < 0 || e.Devmajor > maxMajor || e.Devminor > maxMinor {
+		return fmt.Errorf("device %d:%d is out of range", e.Devmajor, e.Devminor)
+	}
+	if e.Type == Char && e.Devmajor == 0 && e.Devminor == 0 {
+		return errors.New("device 0:0 is overlayfs's whiteout, not a file of an image")
 	}
 	return nil
 }

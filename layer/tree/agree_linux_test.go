@@ -62,8 +62,8 @@ func bare(err error) string {
 	if err == nil {
 		return ""
 	}
-	s := err.Error()
-	return s[strings.Index(s, `"`):]
+	_, what, _ := strings.Cut(err.Error(), `"`)
+	return what
 }
 
 func sameVerdict(t *testing.T, headers ...tar.Header) {

@@ -1,0 +1,199 @@
+// Package peer builds cases: with a BuildKit daemon of its own, and with
+// ocibuild in this process.
+package peer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ocibuild/ocibuild/conformance/suite"
+)
+
+const buildkitConfig = `root = %q
+[worker.oci]
+  enabled = true
+  gc = false
+  networkMode = "host"
+  snapshotter = "overlayfs"
+  binary = "runc"
+[worker.containerd]
+  enabled = false
+[registry."docker.io"]
+  mirrors = [%q]
+[registry.%q]
+  http = true
+  insecure = true
+`
+
+const patience = 30 * time.Second
+
+// random is what is another in every run.
+var random = regexp.MustCompile(`ref [a-z0-9]+::[a-z0-9]+|/[^ ]*/buildkit[0-9]+`)
+
+// BuildKit is a running daemon.
+type BuildKit struct {
+	buildctl, socket, dir string
+	daemon                *exec.Cmd
+	output                bytes.Buffer
+	gone                  chan struct{}
+	err                   error // of the daemon's end, once gone is closed
+}
+
+// StartBuildKit starts a daemon that takes Docker Hub's images from mirror.
+func StartBuildKit(ctx context.Context, dir, mirror string) (*BuildKit, error) {
+	buildkitd, err := goTool(ctx, "buildkitd")
+	if err != nil {
+		return nil, err
+	}
+	b := &BuildKit{dir: dir, socket: "unix://" + filepath.Join(dir, "sock"), gone: make(chan struct{})}
+	if b.buildctl, err = goTool(ctx, "buildctl"); err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "buildkitd.toml")
+	text := fmt.Sprintf(buildkitConfig, filepath.Join(dir, "root"), mirror, mirror)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	b.daemon = exec.CommandContext(ctx, buildkitd, "--config", config, "--addr", b.socket)
+	b.daemon.Cancel = func() error { return b.daemon.Process.Signal(syscall.SIGTERM) }
+	b.daemon.WaitDelay = patience
+	b.daemon.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS} // its mounts go when it goes
+	b.daemon.Stdout, b.daemon.Stderr = &b.output, &b.output
+	if err := b.daemon.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		b.err = b.daemon.Wait()
+		close(b.gone)
+	}()
+	if err := b.ready(ctx); err != nil {
+		b.Stop()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *BuildKit) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for exec.CommandContext(ctx, b.buildctl, "--addr", b.socket, "debug", "workers").Run() != nil {
+		select {
+		case <-b.gone:
+			return fmt.Errorf("buildkitd ended early: %w\n%s", b.err, b.output.Bytes())
+		case <-ctx.Done():
+			return fmt.Errorf("buildkitd is not ready: %w", ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// Stop ends the daemon.
+func (b *BuildKit) Stop() {
+	_ = b.daemon.Process.Signal(syscall.SIGTERM) // an error means that it has ended
+	select {
+	case <-b.gone:
+	case <-time.After(patience):
+		_ = b.daemon.Process.Kill()
+		<-b.gone
+	}
+}
+
+// Build builds a case and describes the result; a build that fails has one too.
+func (b *BuildKit) Build(ctx context.Context, c *suite.Case) (*suite.Result, error) {
+	dir, err := os.MkdirTemp(b.dir, "case-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	files, dest := filepath.Join(dir, "context"), filepath.Join(dir, "image")
+	if err := os.Mkdir(files, 0o755); err != nil {
+		return nil, err
+	}
+	if err := c.Write(files); err != nil {
+		return nil, err
+	}
+	args := append([]string{
+		"--addr", b.socket, "build", "--progress", "plain", "--frontend", "dockerfile.v0",
+		"--local", "context=" + files, "--local", "dockerfile=" + files, "--output", "type=oci,tar=false,dest=" + dest,
+	}, options(c.Args)...)
+	for id, value := range c.Args.Secrets {
+		file := filepath.Join(dir, "secret-"+id)
+		if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
+			return nil, err
+		}
+		args = append(args, "--secret", "id="+id+",src="+file)
+	}
+	out, err := exec.CommandContext(ctx, b.buildctl, args...).CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && ctx.Err() == nil {
+		return failure(string(out))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return suite.ReadResult(dest)
+}
+
+// options are the flags of buildctl for the flags of a case.
+func options(a suite.Args) []string {
+	var out []string
+	opt := func(k, v string) {
+		if v != "" {
+			out = append(out, "--opt", k+"="+v)
+		}
+	}
+	for k, v := range a.BuildArgs {
+		out = append(out, "--opt", "build-arg:"+k+"="+v)
+	}
+	for k, v := range a.Labels {
+		out = append(out, "--opt", "label:"+k+"="+v)
+	}
+	opt("target", a.Target)
+	opt("filename", a.File)
+	opt("platform", a.Platform)
+	opt("force-network-mode", a.Network)
+	return out
+}
+
+// failure finds the error and the first line that is marked in what buildctl prints.
+func failure(out string) (*suite.Result, error) {
+	r := &suite.Result{}
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		if text, ok := strings.CutPrefix(line, "error: "); ok {
+			r.Error = strings.TrimPrefix(text, "failed to solve: ")
+		}
+		if r.Line == 0 && strings.Contains(line, "| >>> ") {
+			if _, err := fmt.Sscanf(line, "%d |", &r.Line); err != nil {
+				return nil, fmt.Errorf("%q: %w", line, err)
+			}
+		}
+	}
+	r.Error = random.ReplaceAllString(r.Error, "…")
+	if r.Error == "" {
+		return nil, fmt.Errorf("no error in what buildctl prints:\n%s", out)
+	}
+	return r, nil
+}
+
+// goTool builds a tool of this module, or finds it built.
+func goTool(ctx context.Context, name string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "tool", "-n", name)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", name, err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}

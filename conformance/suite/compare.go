@@ -1,0 +1,127 @@
+package suite
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Compare tells how ours differs from BuildKit's result, one difference a line.
+func (c *Case) Compare(want, got *Result) []string {
+	if want.Error != "" || got.Error != "" {
+		return c.errors(want, got)
+	}
+	var d diff
+	d.maps("config", want.Config, got.Config)
+	if want.Layers != got.Layers {
+		d.add("layers: %d, not %d", got.Layers, want.Layers)
+	}
+	d.history(want.History, got.History)
+	d.files(want.Files, got.Files)
+	return d
+}
+
+func (c *Case) errors(want, got *Result) []string {
+	var d diff
+	switch {
+	case want.Error == "":
+		d.add("fails: %s", got.Error)
+	case got.Error == "":
+		d.add("builds, but should fail: %s", want.Error)
+	case !c.Says(got.Error):
+		d.add("error: %q does not say %q", got.Error, c.Fails)
+	case want.Line != 0 && want.Line != got.Line:
+		d.add("line: %d, not %d", got.Line, want.Line)
+	}
+	return d
+}
+
+// Says tells whether an error says what errors of this case say, in one of the
+// ways that the case allows.
+func (c *Case) Says(text string) bool {
+	return slices.ContainsFunc(strings.Split(c.Fails, " | "), func(way string) bool {
+		return strings.Contains(strings.ToLower(text), strings.ToLower(way))
+	})
+}
+
+type diff []string
+
+func (d *diff) add(format string, a ...any) { *d = append(*d, fmt.Sprintf(format, a...)) }
+
+func (d *diff) maps(at string, want, got map[string]any) {
+	keys := maps.Clone(want)
+	if keys == nil {
+		keys = map[string]any{}
+	}
+	maps.Copy(keys, got)
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		w, g := want[k], got[k]
+		wm, wok := w.(map[string]any)
+		gm, gok := g.(map[string]any)
+		if wok && gok {
+			d.maps(at+"."+k, wm, gm)
+		} else if !reflect.DeepEqual(w, g) {
+			d.add("%s.%s: %v, not %v", at, k, g, w)
+		}
+	}
+}
+
+func (d *diff) history(want, got []History) {
+	for i := range max(len(want), len(got)) {
+		var w, g History
+		if i < len(want) {
+			w = want[i]
+		}
+		if i < len(got) {
+			g = got[i]
+		}
+		if w != g {
+			d.add("history %d: %+v, not %+v", i, g, w)
+		}
+	}
+}
+
+func (d *diff) files(want, got []File) {
+	index := func(files []File) map[string]File {
+		m := map[string]File{}
+		for _, f := range files {
+			m[f.Path] = f
+		}
+		return m
+	}
+	w, g := index(want), index(got)
+	all := maps.Clone(w)
+	maps.Copy(all, g)
+	for _, p := range slices.Sorted(maps.Keys(all)) {
+		a, expected := w[p]
+		b, present := g[p]
+		switch {
+		case !expected:
+			d.add("file %s: unexpected: %+v", p, b)
+		case !present:
+			d.add("file %s: missing", p)
+		default:
+			d.file(p, a, b)
+		}
+	}
+}
+
+// file compares two files. The time of a directory counts only where both
+// builders keep one that was given.
+func (d *diff) file(p string, want, got File) {
+	if want.Type == "dir" && (want.Time == "" || got.Time == "") {
+		want.Time, got.Time = "", ""
+	}
+	w, g := reflect.ValueOf(want), reflect.ValueOf(got)
+	for i := range w.NumField() {
+		name := strings.ToLower(w.Type().Field(i).Name)
+		if name == "digest" && want.Text != "" && got.Text != "" {
+			continue // the text says more
+		}
+		if a, b := w.Field(i).Interface(), g.Field(i).Interface(); !reflect.DeepEqual(a, b) {
+			d.add("file %s %s: %q, not %q", p, name, fmt.Sprint(b), fmt.Sprint(a))
+		}
+	}
+}
