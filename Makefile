@@ -2,7 +2,7 @@
 
 OCIBUILD := bin/ocibuild
 
-.PHONY: build demo bases test bench lint clean FORCE
+.PHONY: build demo bases test conformance conformance-reference bench lint clean FORCE
 
 build: $(OCIBUILD)
 
@@ -17,6 +17,12 @@ bases: build # busybox, debian and python images from Debian's packages
 
 test: build lint
 	scripts/test.sh $(OCIBUILD)
+
+conformance: # compare what is built with BuildKit's kept results
+	$(MAKE) -C conformance conformance
+
+conformance-reference: # make BuildKit's results anew, with BuildKit itself
+	$(MAKE) -C conformance conformance-reference
 
 bench: build
 	cd bench && go run . -ocibuild $(abspath $(OCIBUILD))

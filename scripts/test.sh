@@ -30,6 +30,9 @@ took() { # took WHAT: how long it was since the last one
 CGO_ENABLED=1 go test -race ./...
 took "packages"
 
+(cd conformance && go test -count=1 ./...)
+took "conformance"
+
 if ((EUID != 0)); then
 	echo "not root: neither is an ordinary user with sub-ids tested, nor are the examples built" >&2
 	exit

@@ -41,10 +41,18 @@ func LookupUser(rootfs, user string) (*Identity, error) {
 		id.GID, id.Groups = gid, nil
 		return id, nil
 	}
-	if login != "" {
-		id.Groups, err = groupsOf(root, login)
+	if login == "" {
+		return id, nil
 	}
-	return id, err
+	if id.Groups, err = groupsOf(root, login); err != nil {
+		return nil, err
+	}
+	// The user's own group too, so that a process that gives up its group still
+	// counts as a member where membership takes rights away.
+	if id.UID != 0 && !slices.Contains(id.Groups, id.GID) {
+		id.Groups = append(id.Groups, id.GID)
+	}
+	return id, nil
 }
 
 // findUser returns the user and, when the image knows it, its login name.

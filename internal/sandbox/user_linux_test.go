@@ -13,7 +13,7 @@ import (
 func TestLookupUser(t *testing.T) {
 	root := userFiles(t, passwd+"1001:x:0:0::/root:/bin/sh\nbig:x:4294967296:0::/:\nminus:x:-1:0::/:\nempty:x::0::/:\nwide:x:１:0::/:\nshort:x\nnohome:x:12:34\n",
 		group+"1002:x:0:\nbad:x:4294967296:nohome2\n")
-	app := Identity{UID: 1000, GID: 1000, Groups: []uint32{10, 2000}, Home: "/home/app"}
+	app := Identity{UID: 1000, GID: 1000, Groups: []uint32{10, 2000, 1000}, Home: "/home/app"}
 	super := Identity{Groups: []uint32{10}, Home: "/root"}
 	for user, want := range map[string]Identity{
 		"": super, "0": super, "root": super, ":": super,
@@ -24,7 +24,7 @@ func TestLookupUser(t *testing.T) {
 		// A number is an id even where the image has a user of that name.
 		"1001":       {UID: 1001, Home: "/"},
 		"app:1002":   {UID: 1000, GID: 1002, Home: "/home/app"},
-		"nohome":     {UID: 12, GID: 34, Home: "/"},
+		"nohome":     {UID: 12, GID: 34, Groups: []uint32{34}, Home: "/"},
 		"2147483647": {UID: 2147483647, Home: "/"},
 	} {
 		got, err := LookupUser(root, user)

@@ -87,16 +87,19 @@ func (a *attacher) makeCache(ctx context.Context, path string, m Mount) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
+	uid, gid, mode := m.UID, m.GID, cmp.Or(m.Mode, 0o755)
 	if len(m.Layers) > 0 {
-		if err := a.seed(ctx, dir, m); err != nil {
+		st, err := a.seed(ctx, dir, m)
+		if err != nil {
 			return err
 		}
+		uid, gid, mode = int(st.Uid), int(st.Gid), st.Mode&0o7777
 	}
-	if err := os.Chown(dir, m.UID, m.GID); err != nil {
+	if err := os.Chown(dir, uid, gid); err != nil {
 		return err
 	}
 	// Not os.Chmod, whose mode has other bits for sticky and set-id.
-	if err := unix.Chmod(dir, cmp.Or(m.Mode, 0o755)); err != nil {
+	if err := unix.Chmod(dir, mode); err != nil {
 		return err
 	}
 	err = os.Rename(tmp, path)
@@ -106,27 +109,28 @@ func (a *attacher) makeCache(ctx context.Context, path string, m Mount) error {
 	return err
 }
 
-// seed fills a new cache with files of layers.
-func (a *attacher) seed(ctx context.Context, dir string, m Mount) error {
+// seed fills a new cache with files of layers, and returns what the directory
+// that they come from is like: the cache is to be like it.
+func (a *attacher) seed(ctx context.Context, dir string, m Mount) (*unix.Stat_t, error) {
 	root, err := a.tree(ctx, m.Layers)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f, err := choose(root, m.Selector)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, err
 	}
-	if !st.IsDir() {
-		return fmt.Errorf("source %s is no directory", m.Selector)
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return nil, fmt.Errorf("source %s is no directory", m.Selector)
 	}
 	from, err := a.pin(f)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return copyTree(ctx, from, dir)
+	return &st, copyTree(ctx, from, dir)
 }
