@@ -43,7 +43,7 @@ func (m *Manager) Prepare(ctx context.Context, lowers []string, g Ground) (*Snap
 func (s *Snapshot) mount(lowers []string, g Ground) error {
 	// The work directory is new each time: one that was mounted volatile
 	// cannot be mounted again.
-	for _, name := range []string{"upper", "work", "root"} {
+	for _, name := range []string{"upper", "work"} {
 		if err := os.Mkdir(filepath.Join(s.dir, name), 0o755); err != nil {
 			return err
 		}
@@ -63,8 +63,9 @@ func (s *Snapshot) mount(lowers []string, g Ground) error {
 	return nil
 }
 
-// Root is the mounted directory.
-func (s *Snapshot) Root() string { return filepath.Join(s.dir, "root") }
+// Root is the mounted directory. It covers the work directory, which nobody else
+// is to look into anyway: one directory less to make and to remove.
+func (s *Snapshot) Root() string { return filepath.Join(s.dir, "work") }
 
 // Upper is the directory that holds the changes.
 func (s *Snapshot) Upper() string { return filepath.Join(s.dir, "upper") }
