@@ -78,8 +78,7 @@ func (e *ensuring) layer(ctx context.Context, i int) error {
 			}
 		}
 	}
-	now := time.Now()
-	_ = os.Chtimes(path, now, now) // a lost mark of use costs at most an unpacking
+	markUsed(path)
 	e.paths[i] = filepath.Join(path, treeDir)
 	close(e.ready[i])
 	return nil
@@ -95,6 +94,16 @@ func (m *Manager) Has(layers []Layer) []bool {
 		}
 	}
 	return has
+}
+
+// markUsed says when a tree was last used, to the hour: a step over a hundred
+// layers need not write a hundred times.
+func markUsed(path string) {
+	now := time.Now()
+	if fi, err := os.Lstat(path); err == nil && now.Sub(fi.ModTime()) < time.Hour {
+		return
+	}
+	_ = os.Chtimes(path, now, now) // a lost mark of use costs at most an unpacking
 }
 
 func (e *ensuring) find(alone string, i int) (string, bool) {
