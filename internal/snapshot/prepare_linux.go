@@ -43,7 +43,7 @@ func (m *Manager) Prepare(ctx context.Context, lowers []string, g Ground) (*Snap
 func (s *Snapshot) mount(lowers []string, g Ground) error {
 	// The work directory is new each time: one that was mounted volatile
 	// cannot be mounted again.
-	for _, name := range []string{"upper", "work"} {
+	for _, name := range []string{treeDir, "work"} {
 		if err := os.Mkdir(filepath.Join(s.dir, name), 0o755); err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (s *Snapshot) mount(lowers []string, g Ground) error {
 func (s *Snapshot) Root() string { return filepath.Join(s.dir, "work") }
 
 // Upper is the directory that holds the changes.
-func (s *Snapshot) Upper() string { return filepath.Join(s.dir, "upper") }
+func (s *Snapshot) Upper() string { return filepath.Join(s.dir, treeDir) }
 
 // Diff ends the use of Root and writes what was changed in it to w. Nothing may
 // be running in it any more.
@@ -89,17 +89,14 @@ func (s *Snapshot) Adopt(diffID digest.Digest) (string, error) {
 	if err := s.unmount(); err != nil {
 		return "", err
 	}
-	tmp, err := s.m.TempDir("adopt")
-	if err != nil {
-		return "", err
-	}
+	// Without its work directory a snapshot's directory is that of a tree.
 	path := filepath.Join(s.m.trees, diffID.Encoded())
-	err = os.Rename(s.Upper(), filepath.Join(tmp, treeDir))
+	err := os.RemoveAll(filepath.Join(s.dir, "work"))
 	if err == nil {
-		err = place(tmp, path)
+		err = place(s.dir, path)
 	}
 	if err != nil {
-		return "", fmt.Errorf("keep the tree of %s: %w", diffID, errors.Join(err, os.RemoveAll(tmp)))
+		return "", fmt.Errorf("keep the tree of %s: %w", diffID, err)
 	}
 	return filepath.Join(path, treeDir), nil
 }
