@@ -69,6 +69,9 @@ func OpenDir(path string) (*Dir, error) {
 		if err := os.MkdirAll(d.sub(dir), 0o700); err != nil {
 			return nil, fmt.Errorf("store %s: %w", path, err)
 		}
+		if dir == "" || dir == "tmp" {
+			spread(d.sub(dir))
+		}
 	}
 	if err := d.replace(d.sub("oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
