@@ -17,6 +17,7 @@ import (
 	"github.com/ocibuild/ocibuild/internal/faces"
 	"github.com/ocibuild/ocibuild/internal/frontend"
 	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/internal/sandbox"
 	"github.com/ocibuild/ocibuild/internal/solve"
 	"github.com/ocibuild/ocibuild/internal/source"
 	"github.com/ocibuild/ocibuild/internal/worker"
@@ -165,8 +166,9 @@ func (b *build) warn(w frontend.Warning) {
 func (b *build) solver() *solve.Solver {
 	s := &solve.Solver{
 		Faces: b.faces, Image: b.resolve, Layer: b.layer, Local: b.local, Remote: b.remotes.find, Worker: b.startWorker, Secret: b.secret,
-		Network: networkFiles(), Progress: b.o.Progress, Jobs: int64(b.o.Jobs), Now: b.o.Now,
+		Progress: b.o.Progress, Jobs: int64(b.o.Jobs), Now: b.o.Now,
 	}
+	s.Network.ResolvConf, s.Network.Hosts = sandbox.NetworkFiles()
 	for _, v := range b.o.Volumes {
 		s.HostMounts = append(s.HostMounts, worker.Mount{Type: "host", Source: v.Source, Target: v.Target, ReadOnly: true})
 	}
@@ -236,12 +238,4 @@ func (b *build) secret(id string) ([]byte, bool, error) {
 		}
 	}
 	return nil, false, nil
-}
-
-// networkFiles is what commands find in /etc: the resolver of this machine,
-// and a hosts file that is the same on every machine.
-func networkFiles() solve.Files {
-	f := solve.Files{Hosts: []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")}
-	f.ResolvConf, _ = os.ReadFile("/etc/resolv.conf") // none, then the image's own counts
-	return f
 }

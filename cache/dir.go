@@ -112,6 +112,12 @@ func (d *Dir) Get(_ context.Context, k Key) (*Record, error) {
 	return &r, nil
 }
 
+// HasRecord tells whether there is a record of k, without reading it.
+func (d *Dir) HasRecord(k Key) bool {
+	_, err := os.Lstat(d.keyPath(k))
+	return err == nil
+}
+
 // Put implements Store.
 func (d *Dir) Put(_ context.Context, k Key, r *Record, also ...Key) error {
 	data, err := json.Marshal(r)

@@ -102,9 +102,8 @@ func (f *runFlags) request(img *source.Image, args []string) (*worker.Request, e
 		Args: argv, Env: environment(config.Config.Env, f.env),
 		Cwd: config.Config.WorkingDir, User: config.Config.User,
 		Network: sandbox.NetworkHost, Interactive: f.tty,
-		Hosts: []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"),
 	}}
-	r.Spec.ResolvConf, _ = os.ReadFile("/etc/resolv.conf") // none, then the image's own counts
+	r.Spec.ResolvConf, r.Spec.Hosts = sandbox.NetworkFiles()
 	if f.workdir != "" {
 		r.Spec.Cwd = f.workdir
 	}

@@ -94,9 +94,6 @@ func (m *Manager) Close() error {
 	return os.RemoveAll(m.temp)
 }
 
-// Flavour returns the form of the trees.
-func (m *Manager) Flavour() Flavour { return m.flavour }
-
 // TempDir makes a directory that goes with the manager at the latest.
 func (m *Manager) TempDir(name string) (string, error) {
 	p := filepath.Join(m.temp, fmt.Sprintf("%s-%d", name, m.next.Add(1)))

@@ -34,12 +34,6 @@ func (s *Solver) lookup(ctx context.Context, k cache.Key) [][]Layer {
 	return outs
 }
 
-// seen tells whether a step of that shape was done before.
-func (s *Solver) seen(ctx context.Context, shape cache.Key) bool {
-	_, err := s.Faces.Dir.Get(ctx, shape)
-	return err == nil
-}
-
 // previous returns the last layer recorded for a shape.
 func (s *Solver) previous(ctx context.Context, shape cache.Key) Previous {
 	rec, err := s.Faces.Dir.Get(ctx, shape)

@@ -173,7 +173,7 @@ func (s *Solver) step(ctx context.Context, step *graph.Step) ([][]Layer, error) 
 // read once, and its keys are made of what the copying learned.
 func (s *Solver) work(ctx context.Context, step *graph.Step) ([][]Layer, error) {
 	st := s.steps[step]
-	seen := s.seen(ctx, st.shape.key)
+	seen := s.Faces.Dir.HasRecord(st.shape.key)
 	if seen && !st.shape.fresh {
 		def, err := s.key(ctx, step)
 		if err != nil {
@@ -206,7 +206,7 @@ func (s *Solver) doUnseen(ctx context.Context, step *graph.Step, job job) ([][]L
 	if err != nil {
 		return nil, err
 	}
-	if !s.seen(ctx, shape) {
+	if !s.Faces.Dir.HasRecord(shape) {
 		return s.run(ctx, step, job, unlock)
 	}
 	unlock() // another process has just done it: its record may be ours
