@@ -29,10 +29,11 @@ type Client struct {
 	conn    *conn
 	proc    *process
 
-	mu    sync.Mutex
-	next  uint64
-	calls map[uint64]chan *message
-	gone  error // why there will be no more answers
+	mu      sync.Mutex
+	next    uint64
+	calls   map[uint64]chan *message
+	gone    error // why there will be no more answers
+	closing bool  // the worker puts things away: its silence is no reason to kill it
 }
 
 func newClient(o Options, c *conn, p *process) *Client {
@@ -46,7 +47,7 @@ func (c *Client) listen() {
 	for {
 		m, files, err := c.conn.receive()
 		if err != nil {
-			c.fail(c.proc.death(err))
+			c.fail(c.ended(err))
 			return
 		}
 		closeAll(files)
@@ -66,6 +67,18 @@ func (c *Client) listen() {
 			}
 		}
 	}
+}
+
+// ended explains why the worker says no more, when it has ended.
+func (c *Client) ended(cause error) error {
+	c.mu.Lock()
+	closing := c.closing
+	c.mu.Unlock()
+	if closing {
+		<-c.proc.ended // in its own time, which Close limits
+		return fmt.Errorf("worker is closed (%w)", cause)
+	}
+	return c.proc.death(cause)
 }
 
 func (c *Client) fail(err error) {
@@ -102,7 +115,7 @@ func (c *Client) call(m *message, body any, files ...*os.File) (*call, error) {
 	c.mu.Unlock()
 	m.ID = k.id
 	if err := c.conn.send(m, files...); err != nil {
-		return nil, c.proc.death(err)
+		return nil, c.ended(err)
 	}
 	return k, nil
 }
@@ -256,6 +269,9 @@ func (c *Client) RemoveAll(ctx context.Context, paths []string) error {
 
 // Close ends the worker. Steps that run are killed, compressions are given up.
 func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
 	// The worker takes the end of the connection for an order to put things away.
 	err := c.conn.u.CloseWrite()
 	select {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -53,6 +54,7 @@ func workerMain() int {
 		return 1
 	}
 	s.serve()
+	runtime.KeepAlive(c) // collected, its socket would close while things are put away
 	return 0
 }
 
