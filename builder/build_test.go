@@ -16,7 +16,6 @@ import (
 	"time"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.uber.org/goleak"
 
 	"github.com/ocibuild/ocibuild/cache"
@@ -90,7 +89,7 @@ func (p *project) try(change func(*Options)) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return res.Image, nil
+	return res.Images[0], nil
 }
 
 // did names the steps that were worked on, and not answered by the cache.
@@ -278,7 +277,7 @@ func TestErrors(t *testing.T) {
 		"no Dockerfile":   {"", func(o *Options) { o.Dockerfile = o.Context + "/Other" }, "", "Other; name it with -f"},
 		"bad tag":         {"", func(o *Options) { o.Tags = []string{"A B"} }, "", `tag: "A B"`},
 		"bad network":     {"", func(o *Options) { o.Network = "x" }, "", "network"},
-		"two platforms":   {"", func(o *Options) { o.Platforms = make([]ocispec.Platform, 2) }, "", "platform"},
+		"no index":        {"", func(o *Options) { o.Annotations = []Annotation{{On: OnIndex, Key: "a"}} }, "", "annotation"},
 		"unknown user":    {"FROM scratch\nCOPY --chown=app a /\n", nil, "Dockerfile:2", `user "app" is not in /etc/passwd`},
 	} {
 		t.Run(name, func(t *testing.T) {

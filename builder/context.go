@@ -122,12 +122,12 @@ func (b *build) solveContext(ctx context.Context, g *graph.Graph) (layer.Tree, e
 		return t, err
 	}
 	s := b.solver()
-	layers, err := s.Solve(b.ctx, g)
+	results, err := s.Solve(b.ctx, g)
 	if err := errors.Join(err, s.Wait()); err != nil {
 		return nil, err
 	}
-	plain := make([]*layer.Layer, len(layers))
-	for i, l := range layers {
+	plain := make([]*layer.Layer, len(results[0]))
+	for i, l := range results[0] {
 		plain[i] = l.Layer
 	}
 	return layer.NewView(plain), nil

@@ -3,25 +3,91 @@ package builder
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/ocibuild/ocibuild/internal/solve"
 )
+
+// result makes the documents around the layers.
+func (b *build) result(parts []*part) (*Result, error) {
+	r := &Result{Names: b.names}
+	for _, p := range parts {
+		img, err := b.image(p)
+		if err != nil {
+			return nil, err
+		}
+		r.Images = append(r.Images, img)
+	}
+	if !b.o.multiPlatform() {
+		r.Descriptor = r.Images[0].Descriptor
+		return r, nil
+	}
+	var err error
+	r.Index, r.Descriptor, err = b.index(r.Images)
+	return r, err
+}
+
+// image makes the config and the manifest for one platform.
+func (b *build) image(p *part) (*Image, error) {
+	img := &Image{}
+	descs := make([]ocispec.Descriptor, len(p.layers))
+	for i, l := range p.layers {
+		d, err := l.Descriptor(b.ctx)
+		if err != nil {
+			return nil, fmt.Errorf("layer %s: %w", l.DiffID, err)
+		}
+		d.MediaType = ociMediaType(d.MediaType)
+		descs[i] = d
+		img.Layers = append(img.Layers, l.Layer)
+	}
+	var err error
+	if img.Config, err = config(p); err != nil {
+		return nil, err
+	}
+	m := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		Config: descriptor(ocispec.MediaTypeImageConfig, img.Config), Layers: descs,
+		Annotations: b.o.annotations(OnManifest, &p.platform),
+	}
+	if img.Manifest, err = json.Marshal(m); err != nil {
+		return nil, fmt.Errorf("image manifest: %w", err)
+	}
+	img.Descriptor = descriptor(m.MediaType, img.Manifest)
+	img.Descriptor.Annotations = b.o.annotations(OnManifestDescriptor, &p.platform)
+	img.Descriptor.Platform = &ocispec.Platform{
+		OS: p.platform.OS, Architecture: p.platform.Architecture, Variant: p.platform.Variant, OSVersion: p.platform.OSVersion,
+	}
+	return img, nil
+}
+
+// index makes the index of the images.
+func (b *build) index(images []*Image) ([]byte, ocispec.Descriptor, error) {
+	x := ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
+		Annotations: b.o.annotations(OnIndex, nil),
+	}
+	for _, img := range images {
+		x.Manifests = append(x.Manifests, img.Descriptor)
+	}
+	data, err := json.Marshal(x)
+	if err != nil {
+		return nil, ocispec.Descriptor{}, fmt.Errorf("image index: %w", err)
+	}
+	d := descriptor(x.MediaType, data)
+	d.Annotations = b.o.annotations(OnIndexDescriptor, nil)
+	return data, d, nil
+}
 
 // config completes the image configuration with its layers and the times of
 // its history (image-spec, config.md).
-func config(img *dockerspec.DockerOCIImage, layers []solve.Layer) ([]byte, error) {
-	out := *img
+func config(p *part) ([]byte, error) {
+	out := *p.config
 	out.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}}
-	for _, l := range layers {
+	for _, l := range p.layers {
 		out.RootFS.DiffIDs = append(out.RootFS.DiffIDs, l.DiffID)
 	}
-	out.History = history(img.History, layers)
+	out.History = p.dates.clamp(history(out.History, p.layers))
 	out.Created = nil
 	for _, h := range out.History {
 		if h.Created != nil {
@@ -33,79 +99,6 @@ func config(img *dockerspec.DockerOCIImage, layers []solve.Layer) ([]byte, error
 		return nil, fmt.Errorf("image config: %w", err)
 	}
 	return data, nil
-}
-
-// history makes as many entries stand for layers as there are layers, and
-// gives every entry a time: a layer's own, or that of the layer before.
-func history(in []ocispec.History, layers []solve.Layer) []ocispec.History {
-	out := make([]ocispec.History, 0, len(in)+1)
-	n := 0
-	for _, h := range in {
-		if !h.EmptyLayer && n >= len(layers) {
-			h.EmptyLayer = true // a base image whose history speaks of more layers than it has
-		}
-		if !h.EmptyLayer {
-			if h.Created == nil {
-				h.Created = created(layers[n].Created)
-			}
-			n++
-		}
-		out = append(out, h)
-	}
-	for ; n < len(layers); n++ {
-		out = append(out, ocispec.History{Created: created(layers[n].Created), Comment: "ocibuild"})
-	}
-	fillTimes(out)
-	return out
-}
-
-// fillTimes gives entries without a layer the time of the layer before them, or
-// of the first new one.
-func fillTimes(h []ocispec.History) {
-	var at *time.Time
-	missing := false
-	for _, e := range h {
-		if e.Created != nil {
-			at = e.Created
-			if missing {
-				break
-			}
-		} else {
-			missing = true
-		}
-	}
-	missing = false
-	for i := range h {
-		if h[i].Created != nil {
-			if missing {
-				at = h[i].Created
-			}
-			continue
-		}
-		missing = true
-		h[i].Created = at
-	}
-}
-
-// manifest returns the image manifest (image-spec, manifest.md).
-func manifest(config []byte, layers []ocispec.Descriptor, p ocispec.Platform) ([]byte, ocispec.Descriptor, error) {
-	m := ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: ocispec.MediaTypeImageManifest,
-		Config:    descriptor(ocispec.MediaTypeImageConfig, config),
-		Layers:    make([]ocispec.Descriptor, len(layers)),
-	}
-	for i, d := range layers {
-		d.MediaType = ociMediaType(d.MediaType)
-		m.Layers[i] = d
-	}
-	data, err := json.Marshal(m)
-	if err != nil {
-		return nil, ocispec.Descriptor{}, fmt.Errorf("image manifest: %w", err)
-	}
-	d := descriptor(ocispec.MediaTypeImageManifest, data)
-	d.Platform = &ocispec.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion}
-	return data, d, nil
 }
 
 // ociMediaType names a layer of a Docker base image as an OCI manifest must.

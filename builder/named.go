@@ -114,8 +114,10 @@ func (b *build) importLayout(spec string) (digest.Digest, error) {
 			return "", err
 		}
 	}
-	if err := layout.Import(b.ctx, b.dir, root, b.o.platform()); err != nil {
-		return "", err
+	for _, p := range b.o.wanted() {
+		if err := layout.Import(b.ctx, b.dir, root, p); err != nil {
+			return "", err
+		}
 	}
 	b.layouts[root] = true
 	return root, nil

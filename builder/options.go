@@ -10,13 +10,13 @@
 package builder
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"maps"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,11 +56,14 @@ type Options struct {
 	// Tags are the image's names, as users write them: "app", "reg.example/app:1".
 	Tags []string
 	// Platforms to build for; none means Linux on this machine's architecture.
-	// More than one is not supported yet.
+	// Several give an index of one image each.
 	Platforms []ocispec.Platform
 	// NoCache does every step anew. Pull asks the registry for base images
 	// that the store has already.
 	NoCache, Pull bool
+	// NoCacheFilter names the stages whose steps are done anew. Unlike with
+	// NoCache, what depends on them is taken from the cache if they yield the same.
+	NoCacheFilter []string
 	// Network is what RUN sees by default: "" or "host" the host's, "none" nothing.
 	Network string
 	// Store is the directory of the local store; empty means the user's own
@@ -75,8 +78,15 @@ type Options struct {
 	Volumes []Volume
 	// Registries says how to reach registries. Give the sinks the same one.
 	Registries *Registries
-	// Sinks take the image. None means the local store.
+	// Annotations of the manifests and of the index.
+	Annotations []Annotation
+	// RewriteTimestamps makes no file of the new layers later than the build
+	// argument SOURCE_DATE_EPOCH. Layers of base images stay as they are.
+	RewriteTimestamps bool
+	// Sinks take the result. None means the local store, and Keep means the
+	// local store beside them.
 	Sinks []Sink
+	Keep  bool
 	// Progress is told what happens; nil is fine. It must not block.
 	Progress func(Event)
 	// Jobs is how many steps may work at a time; 0 means 4.
@@ -104,23 +114,6 @@ type Error = graph.LineError
 // ExitError is a RUN command that failed, with the last of what it printed.
 type ExitError = solve.ExitError
 
-// Sink takes the results of a build; package builder/output has some.
-type Sink interface {
-	// Layer tells of a layer that will be part of the image, so that work on it
-	// can begin early. It returns without waiting for the layer's blob.
-	Layer(ctx context.Context, l *layer.Layer) error
-	// Image takes the image; when it returns, all of it is where it belongs.
-	Image(ctx context.Context, img *Image) error
-}
-
-// Image is a finished image for one platform.
-type Image struct {
-	Names            []string // full references; empty for an image without a name
-	Manifest, Config []byte
-	Descriptor       ocispec.Descriptor // of Manifest
-	Layers           []*layer.Layer     // lowest first
-}
-
 // OptionError is a field of Options that cannot be used.
 type OptionError struct{ Field, Reason string }
 
@@ -135,12 +128,17 @@ func (o *Options) validate() error {
 	switch {
 	case o.Dockerfile != "" && o.DockerfileData != nil:
 		return &OptionError{"dockerfile", "given as a file and as data"}
-	case len(o.Platforms) > 1:
-		return &OptionError{"platform", "building for more than one platform at a time is not supported yet"}
+	case o.NoCache && len(o.NoCacheFilter) > 0:
+		return &OptionError{"no-cache-filter", "without a cache for all stages, there are none to choose"}
+	case slices.ContainsFunc(o.NoCacheFilter, func(s string) bool { return s == "" || strings.Contains(s, ",") }):
+		return &OptionError{"no-cache-filter", fmt.Sprintf("%q: not names of stages", o.NoCacheFilter)}
 	case !slices.Contains([]string{"", "default", "host", "none"}, o.Network):
 		return &OptionError{"network", fmt.Sprintf("%q is not one of host, none", o.Network)}
 	}
 	if _, err := o.names(); err != nil {
+		return err
+	}
+	if err := o.validateAnnotations(); err != nil {
 		return err
 	}
 	for _, v := range o.Volumes {
@@ -174,10 +172,23 @@ func (o *Options) names() ([]string, error) {
 	return names, nil
 }
 
-// platform returns the platform that was asked for; the zero value if none was.
-func (o *Options) platform() ocispec.Platform {
-	if len(o.Platforms) == 1 {
-		return platforms.Normalize(o.Platforms[0])
+// wanted returns each platform that was asked for once; the zero value if none was.
+func (o *Options) wanted() []ocispec.Platform {
+	var out []ocispec.Platform
+	for _, p := range o.Platforms {
+		p = platforms.Normalize(p)
+		if !slices.ContainsFunc(out, platforms.OnlyStrict(p).Match) {
+			out = append(out, p)
+		}
 	}
-	return ocispec.Platform{}
+	if len(out) == 0 {
+		out = append(out, ocispec.Platform{})
+	}
+	return out
+}
+
+// multiPlatform tells that the result is an index.
+func (o *Options) multiPlatform() bool {
+	forced, err := strconv.ParseBool(o.Args["BUILDKIT_MULTI_PLATFORM"])
+	return len(o.wanted()) > 1 || err == nil && forced
 }

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 func TestBuildWithoutRunStartsNoWorker(t *testing.T) {
@@ -44,8 +46,34 @@ func TestIndependentStagesRunSideBySide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := files(t, res.Image); got["one"] != "one\n" || got["two"] != "two\n" {
+	if got := files(t, res.Images[0]); got["one"] != "one\n" || got["two"] != "two\n" {
 		t.Errorf("files %v", got)
+	}
+}
+
+// notice is a sink that makes a file when it hears of a layer.
+type notice struct{ dir string }
+
+func (n *notice) Layer(_ context.Context, l *layer.Layer) error {
+	return os.WriteFile(filepath.Join(n.dir, l.DiffID.Encoded()), nil, 0o644)
+}
+
+func (n *notice) Write(context.Context, *Result) error { return nil }
+
+func TestSinksHearOfLayersWhileStepsRun(t *testing.T) {
+	p := newProject(t, nil)
+	p.needRun()
+	seen := t.TempDir()
+	if err := os.Chmod(seen, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// The command ends when the layer below it was spoken of.
+	p.write("Dockerfile", onBusybox+"FROM box\nCOPY Dockerfile /\nRUN n=0; until test $(/bin/busybox ls /seen | /bin/busybox wc -l) -ge 2; do /bin/busybox sleep 0.05; n=$((n+1)); test $n -lt 400 || exit 9; done\n")
+	if _, err := p.try(func(o *Options) {
+		o.Sinks = []Sink{&notice{seen}}
+		o.Volumes = []Volume{{Source: seen, Target: "/seen"}}
+	}); err != nil {
+		t.Error(err)
 	}
 }
 

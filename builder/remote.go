@@ -1,10 +1,12 @@
 package builder
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/solve"
@@ -57,6 +59,20 @@ func (r *remotes) find(op graph.Op) (solve.Remote, error) {
 		return nil, fmt.Errorf("a source of kind %s does not come over the network", op.Kind())
 	}
 	return r.has[id], nil
+}
+
+// modified tells when a source was changed last; the zero time if nobody knows.
+func (r *remotes) modified(ctx context.Context, op graph.Op) (time.Time, error) {
+	src, err := r.find(op)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if dated, ok := src.(interface {
+		Modified(ctx context.Context) (time.Time, error)
+	}); ok {
+		return dated.Modified(ctx)
+	}
+	return time.Time{}, nil
 }
 
 // close removes what was fetched for this build alone.

@@ -36,19 +36,21 @@ type build struct {
 	images *source.Images
 
 	mu       sync.Mutex
-	resolved map[string]*source.Image
+	resolved map[string]func() (*source.Image, error)
 	locals   map[string]*source.Local
 	indexes  map[string]*source.StatIndex // by directory
 	dirs     map[string]string            // directories of named contexts, by their name in the graph
 	layouts  map[digest.Digest]bool       // images of OCI layouts
 	remotes  remotes
 	main     mainContext
+	contexts map[string]string // the named contexts as the frontend wants them
+	warned   map[frontend.Warning]bool
 	worker   *worker.Client
 }
 
 func newBuild(ctx context.Context, o Options) (*build, error) {
-	b := &build{o: o, parent: ctx, resolved: map[string]*source.Image{}, locals: map[string]*source.Local{},
-		indexes: map[string]*source.StatIndex{}, dirs: map[string]string{}, layouts: map[digest.Digest]bool{}}
+	b := &build{o: o, parent: ctx, resolved: map[string]func() (*source.Image, error){}, locals: map[string]*source.Local{},
+		indexes: map[string]*source.StatIndex{}, dirs: map[string]string{}, layouts: map[digest.Digest]bool{}, warned: map[frontend.Warning]bool{}}
 	var err error
 	if b.names, err = o.names(); err != nil {
 		return nil, err
@@ -96,26 +98,33 @@ func (b *build) close() error {
 	return errors.Join(errs...)
 }
 
-func (b *build) convert() (*frontend.Result, error) {
+// open looks at all contexts.
+func (b *build) open() error {
 	if err := b.openContext(); err != nil {
-		return nil, err
+		return err
 	}
-	contexts, err := b.namedContexts()
-	if err != nil {
-		return nil, err
-	}
+	var err error
+	b.contexts, err = b.namedContexts()
+	return err
+}
+
+// frontend returns what the frontend wants to know, for one platform.
+func (b *build) frontend(p ocispec.Platform) frontend.Options {
 	fo := frontend.Options{
 		Files: b.file, Filename: b.dockerfileName(), Target: b.o.Target, Args: b.o.Args, Labels: b.o.Labels,
-		Platform: b.o.platform(), Images: b, Warn: b.warn,
-		Context: b.main.url, Contexts: contexts, LocalDockerfile: b.o.DockerfileData != nil, Solve: b.solveContext,
+		Platform: p, MultiPlatform: b.o.multiPlatform(), Images: b, Warn: b.warn,
+		Context: b.main.url, Contexts: b.contexts, LocalDockerfile: b.o.DockerfileData != nil, Solve: b.solveContext, Modified: b.remotes.modified,
 	}
-	if b.o.NoCache {
+	switch {
+	case b.o.NoCache:
 		fo.NoCache = []string{}
+	case len(b.o.NoCacheFilter) > 0:
+		fo.NoCache = b.o.NoCacheFilter
 	}
 	if b.o.Network != "default" {
 		fo.Network = b.o.Network
 	}
-	return frontend.Convert(b.ctx, fo)
+	return fo
 }
 
 // ResolveImage implements frontend.ImageResolver.
@@ -129,13 +138,26 @@ func (b *build) ResolveImage(ctx context.Context, ref string, p ocispec.Platform
 
 // resolve resolves an image for a platform, once in a build: the frontend asks
 // for the name, the solver for the name with the digest that it got.
-func (b *build) resolve(ctx context.Context, ref string, p ocispec.Platform) (*source.Image, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (b *build) resolve(_ context.Context, ref string, p ocispec.Platform) (*source.Image, error) {
 	on := " for " + platforms.FormatAll(platforms.Normalize(p))
-	if img := b.resolved[ref+on]; img != nil {
-		return img, nil
+	b.mu.Lock()
+	find := b.resolved[ref+on]
+	if find == nil {
+		find = sync.OnceValues(func() (*source.Image, error) { return b.ask(ref, p) })
+		b.resolved[ref+on] = find
 	}
+	b.mu.Unlock()
+	img, err := find()
+	if err == nil {
+		b.mu.Lock()
+		b.resolved[ref+"@"+img.Digest.String()+on] = find
+		b.mu.Unlock()
+	}
+	return img, err
+}
+
+// ask looks for an image in the store and in its registry, as the options say.
+func (b *build) ask(ref string, p ocispec.Platform) (*source.Image, error) {
 	mode := source.PreferLocal
 	if b.o.Pull {
 		mode = source.Pull
@@ -143,20 +165,18 @@ func (b *build) resolve(ctx context.Context, ref string, p ocispec.Platform) (*s
 	if _, d, ok := strings.Cut(ref, "@"); ok && b.layouts[digest.Digest(d)] {
 		mode = source.LocalOnly
 	}
-	img, err := b.images.Resolve(ctx, ref, p, mode)
-	if err != nil {
-		return nil, err
-	}
-	b.resolved[ref+on] = img
-	b.resolved[ref+"@"+img.Digest.String()+on] = img
-	return img, nil
+	return b.images.Resolve(b.ctx, ref, p, mode)
 }
 
 func (b *build) warn(w frontend.Warning) {
-	if b.o.Progress == nil {
+	if b.o.Progress == nil || b.warned[w] {
 		return
 	}
-	msg := fmt.Sprintf("%s: %s", w.Rule, w.Message)
+	b.warned[w] = true // for the other platforms, too
+	msg := w.Message
+	if w.Rule != "" {
+		msg = w.Rule + ": " + msg
+	}
 	if w.Line > 0 {
 		msg += fmt.Sprintf(" (line %d)", w.Line)
 	}

@@ -25,7 +25,7 @@ import (
 type Archive struct {
 	Path   string    // of the file; it is replaced when the archive is complete
 	Writer io.Writer // takes the archive when Path is empty
-	Names  []string  // references; none means the image's own name
+	Names  []string  // references; none means the result's own
 	// Docker adds the manifest.json that every version of docker load reads.
 	Docker bool
 }
@@ -33,13 +33,13 @@ type Archive struct {
 // Layer implements Sink: an archive is written in one go.
 func (o *Archive) Layer(context.Context, *layer.Layer) error { return nil }
 
-// Image implements Sink.
-func (o *Archive) Image(ctx context.Context, img *Image) error {
-	names, err := tagged(o.Names, img)
+// Write implements Sink.
+func (o *Archive) Write(ctx context.Context, r *Result) error {
+	names, err := tagged(o.Names, r)
 	if err != nil {
 		return err
 	}
-	files, err := o.files(ctx, img, names)
+	files, err := o.files(ctx, r, names)
 	if err != nil {
 		return fmt.Errorf("archive: %w", err)
 	}
@@ -82,13 +82,13 @@ type member struct {
 	blob
 }
 
-func (o *Archive) files(ctx context.Context, img *Image, names []reference.NamedTagged) ([]member, error) {
-	blobs, err := blobsOf(ctx, img)
+func (o *Archive) files(ctx context.Context, r *Result, names []reference.NamedTagged) ([]member, error) {
+	blobs, err := blobsOf(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	index := newIndex()
-	index.Manifests = indexEntries(img, names)
+	index.Manifests = indexEntries(r, names)
 	indexJSON, err := json.Marshal(index)
 	if err != nil {
 		return nil, err
@@ -101,7 +101,10 @@ func (o *Archive) files(ctx context.Context, img *Image, names []reference.Named
 		files = append(files, member{name: blobName(b.digest.Encoded()), blob: b})
 	}
 	if o.Docker {
-		m, err := dockerManifest(img, names)
+		if r.Index != nil {
+			return nil, errors.New("the docker format has no index of several platforms: build for one, or write an OCI archive")
+		}
+		m, err := dockerManifest(r.Images[0], names)
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 
@@ -36,8 +37,27 @@ func (b blob) open() (io.ReadCloser, error) {
 	return os.Open(b.path)
 }
 
-// blobsOf brings all blobs of an image here and returns each once, by digest.
-func blobsOf(ctx context.Context, img *Image) ([]blob, error) {
+// blobsOf brings all blobs of a result here and returns each once, by digest.
+func blobsOf(ctx context.Context, r *Result) ([]blob, error) {
+	var all []blob
+	for _, img := range r.Images {
+		blobs, err := imageBlobs(ctx, img)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, blobs...)
+	}
+	if r.Index != nil {
+		if err := checkIndex(r); err != nil {
+			return nil, err
+		}
+		all = append(all, blob{digest: r.Descriptor.Digest, size: int64(len(r.Index)), data: r.Index})
+	}
+	slices.SortFunc(all, func(a, b blob) int { return cmp.Compare(a.digest, b.digest) })
+	return slices.CompactFunc(all, func(a, b blob) bool { return a.digest == b.digest }), nil
+}
+
+func imageBlobs(ctx context.Context, img *Image) ([]blob, error) {
 	m, err := manifestOf(img)
 	if err != nil {
 		return nil, err
@@ -56,8 +76,24 @@ func blobsOf(ctx context.Context, img *Image) ([]blob, error) {
 		}
 		all = append(all, blob{digest: b.Descriptor.Digest, size: b.Descriptor.Size, path: b.Path})
 	}
-	slices.SortFunc(all, func(a, b blob) int { return cmp.Compare(a.digest, b.digest) })
-	return slices.CompactFunc(all, func(a, b blob) bool { return a.digest == b.digest }), nil
+	return all, nil
+}
+
+// checkIndex checks that the index names the images, and nothing but them.
+func checkIndex(r *Result) error {
+	var x ocispec.Index
+	if err := json.Unmarshal(r.Index, &x); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	if got := digest.FromBytes(r.Index); got != r.Descriptor.Digest {
+		return fmt.Errorf("index has the digest %s, its descriptor says %s", got, r.Descriptor.Digest)
+	}
+	for _, d := range x.Manifests {
+		if !slices.ContainsFunc(r.Images, func(img *Image) bool { return img.Descriptor.Digest == d.Digest }) {
+			return fmt.Errorf("the index names the image %s, which is not here", d.Digest)
+		}
+	}
+	return nil
 }
 
 // manifestOf reads an image's manifest and checks that the rest belongs to it.
@@ -78,10 +114,10 @@ func manifestOf(img *Image) (*ocispec.Manifest, error) {
 	return &m, nil
 }
 
-// tagged completes the names, or takes the image's own if there are none.
-func tagged(names []string, img *Image) ([]reference.NamedTagged, error) {
+// tagged completes the names, or takes the result's own if there are none.
+func tagged(names []string, r *Result) ([]reference.NamedTagged, error) {
 	if len(names) == 0 {
-		names = img.Names
+		names = r.Names
 	}
 	var out []reference.NamedTagged
 	for _, name := range names {
@@ -106,20 +142,18 @@ func parseTag(name string) (reference.NamedTagged, error) {
 	return t, nil
 }
 
-// indexEntries returns the image's entries for an index.json, one for a name.
-func indexEntries(img *Image, names []reference.NamedTagged) []ocispec.Descriptor {
-	plain := img.Descriptor
-	plain.Annotations = nil
+// indexEntries returns the result's entries for an index.json, one for a name.
+func indexEntries(r *Result, names []reference.NamedTagged) []ocispec.Descriptor {
 	if len(names) == 0 {
-		return []ocispec.Descriptor{plain}
+		return []ocispec.Descriptor{r.Descriptor}
 	}
 	var out []ocispec.Descriptor
 	for _, n := range names {
-		d := plain
-		d.Annotations = map[string]string{
-			ocispec.AnnotationRefName: n.Tag(),
-			cache.AnnotationName:      n.String(),
-		}
+		d := r.Descriptor
+		d.Annotations = map[string]string{}
+		maps.Copy(d.Annotations, r.Descriptor.Annotations)
+		d.Annotations[ocispec.AnnotationRefName] = n.Tag()
+		d.Annotations[cache.AnnotationName] = n.String()
 		out = append(out, d)
 	}
 	return out

@@ -23,29 +23,29 @@ import (
 // reads the directory meanwhile sees the old images or the new.
 type Layout struct {
 	Dir   string
-	Names []string // references; none means the image's own name
+	Names []string // references; none means the result's own
 }
 
-// Layer implements Sink: blobs are placed with the image, which costs a link.
+// Layer implements Sink: blobs are placed in the end, which costs a link.
 func (o *Layout) Layer(context.Context, *layer.Layer) error { return nil }
 
-// Image implements Sink.
-func (o *Layout) Image(ctx context.Context, img *Image) error {
-	names, err := tagged(o.Names, img)
+// Write implements Sink.
+func (o *Layout) Write(ctx context.Context, r *Result) error {
+	names, err := tagged(o.Names, r)
 	if err != nil {
 		return err
 	}
-	if err := o.write(ctx, img, indexEntries(img, names)); err != nil {
+	if err := o.write(ctx, r, indexEntries(r, names)); err != nil {
 		return fmt.Errorf("OCI layout %s: %w", o.Dir, err)
 	}
 	return nil
 }
 
-func (o *Layout) write(ctx context.Context, img *Image, entries []ocispec.Descriptor) error {
+func (o *Layout) write(ctx context.Context, r *Result, entries []ocispec.Descriptor) error {
 	if err := o.begin(); err != nil {
 		return err
 	}
-	blobs, err := blobsOf(ctx, img)
+	blobs, err := blobsOf(ctx, r)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func noise(n int, seed byte) []byte {
 }
 
 // newImage makes an image whose layers, of these bytes, are in the store.
-func newImage(t *testing.T, s *faces.Store, name string, layers ...[]byte) *Image {
+func newImage(t *testing.T, s *faces.Store, name string, layers ...[]byte) *Result {
 	t.Helper()
 	var all []*layer.Layer
 	for _, data := range layers {
@@ -66,7 +66,7 @@ func newImage(t *testing.T, s *faces.Store, name string, layers ...[]byte) *Imag
 	return imageOf(t, name, all...)
 }
 
-func imageOf(t *testing.T, name string, layers ...*layer.Layer) *Image {
+func imageOf(t *testing.T, name string, layers ...*layer.Layer) *Result {
 	t.Helper()
 	p := ocispec.Platform{OS: "linux", Architecture: "amd64"}
 	config := ocispec.Image{Platform: p, RootFS: ocispec.RootFS{Type: "layers"}}
@@ -80,12 +80,12 @@ func imageOf(t *testing.T, name string, layers ...*layer.Layer) *Image {
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.DiffID)
 		m.Layers = append(m.Layers, desc)
 	}
-	img := &Image{Names: nameList(name), Config: mustJSON(t, config), Layers: layers}
+	img := &Image{Config: mustJSON(t, config), Layers: layers}
 	m.Config = descriptorOf(ocispec.MediaTypeImageConfig, img.Config)
 	img.Manifest = mustJSON(t, m)
 	img.Descriptor = descriptorOf(ocispec.MediaTypeImageManifest, img.Manifest)
 	img.Descriptor.Platform = &p
-	return img
+	return &Result{Names: nameList(name), Descriptor: img.Descriptor, Images: []*Image{img}}
 }
 
 func descriptorOf(mediaType string, data []byte) ocispec.Descriptor {
@@ -141,13 +141,13 @@ func TestLayoutKeepsOtherImagesAndReplacesTags(t *testing.T) {
 	first := newImage(t, s, "example.com/a:one", noise(5000, 1), noise(100, 2))
 	second := newImage(t, s, "example.com/a:two", noise(5000, 1), noise(100, 3))
 	third := newImage(t, s, "", noise(100, 4))
-	put := func(img *Image, names ...string) {
+	put := func(img *Result, names ...string) {
 		t.Helper()
-		if err := (&Layout{Dir: dir, Names: names}).Image(t.Context(), img); err != nil {
+		if err := (&Layout{Dir: dir, Names: names}).Write(t.Context(), img); err != nil {
 			t.Fatal(err)
 		}
 	}
-	id := func(i *Image) string { return i.Descriptor.Digest.Encoded()[:8] }
+	id := func(i *Result) string { return i.Descriptor.Digest.Encoded()[:8] }
 	put(first)
 	put(second)
 	put(third)
@@ -186,7 +186,7 @@ func TestLayoutLeavesWhatItDoesNotUnderstand(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := (&Layout{Dir: dir}).Image(t.Context(), img); err == nil {
+		if err := (&Layout{Dir: dir}).Write(t.Context(), img); err == nil {
 			t.Errorf("%s: no error", file)
 		}
 		if data, _ := os.ReadFile(path); string(data) != content {
@@ -202,7 +202,7 @@ func TestLayoutWrittenByManyAtOnce(t *testing.T) {
 	for n := range 10 {
 		img := newImage(t, s, "a:"+string(rune('a'+n)), noise(1000, 1), noise(10, byte(n)))
 		group.Go(func() {
-			if err := (&Layout{Dir: dir}).Image(t.Context(), img); err != nil {
+			if err := (&Layout{Dir: dir}).Write(t.Context(), img); err != nil {
 				t.Error(err)
 			}
 		})
@@ -217,11 +217,11 @@ func TestArchiveIsDeterministicAndWhole(t *testing.T) {
 	s := newImages(t).Store
 	img := newImage(t, s, "example.com/a:one", noise(3_000_000, 1), noise(100, 2), noise(100, 2))
 	path := filepath.Join(t.TempDir(), "image.tar")
-	if err := (&Archive{Path: path, Docker: true}).Image(t.Context(), img); err != nil {
+	if err := (&Archive{Path: path, Docker: true}).Write(t.Context(), img); err != nil {
 		t.Fatal(err)
 	}
 	var again bytes.Buffer
-	if err := (&Archive{Writer: &again, Docker: true}).Image(t.Context(), img); err != nil {
+	if err := (&Archive{Writer: &again, Docker: true}).Write(t.Context(), img); err != nil {
 		t.Fatal(err)
 	}
 	first, err := os.ReadFile(path)
@@ -262,13 +262,13 @@ func TestArchiveDoesNotReplaceDevices(t *testing.T) {
 	if err := os.Symlink(os.DevNull, path); err != nil {
 		t.Skip("SKIPPED: no symbolic links here:", err)
 	}
-	if err := (&Archive{Path: path}).Image(t.Context(), img); err != nil {
+	if err := (&Archive{Path: path}).Write(t.Context(), img); err != nil {
 		t.Error(err)
 	}
 	if fi, err := os.Stat(path); err != nil || fi.Mode().IsRegular() {
 		t.Errorf("%v, %v", fi, err)
 	}
-	if err := (&Archive{Path: t.TempDir()}).Image(t.Context(), img); err == nil {
+	if err := (&Archive{Path: t.TempDir()}).Write(t.Context(), img); err == nil {
 		t.Error("a directory is taken for a file")
 	}
 }
@@ -285,16 +285,16 @@ func TestHalfAnArchiveIsNeverLeft(t *testing.T) {
 	if err := os.Truncate(s.Dir.BlobPath(digest.FromBytes(noise(1000, 1))), 10); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := img.Layers[0].Blob(t.Context()); err == nil {
+	if _, err := img.Images[0].Layers[0].Blob(t.Context()); err == nil {
 		t.Fatal("the damage is not seen")
 	}
 	o := &Archive{Path: path}
-	if err := o.Image(t.Context(), img); err == nil {
+	if err := o.Write(t.Context(), img); err == nil {
 		t.Error("no error")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := o.Image(ctx, newImage(t, s, "a:1", noise(1000, 2))); err == nil {
+	if err := o.Write(ctx, newImage(t, s, "a:1", noise(1000, 2))); err == nil {
 		t.Error("no error after the end of the context")
 	}
 	entries, _ := os.ReadDir(dir)
@@ -306,17 +306,24 @@ func TestHalfAnArchiveIsNeverLeft(t *testing.T) {
 
 func TestImagesThatContradictThemselves(t *testing.T) {
 	s := newImages(t).Store
-	good := func() *Image { return newImage(t, s, "a:1", noise(10, 1), noise(10, 2)) }
-	for name, spoil := range map[string]func(*Image){
-		"config":     func(i *Image) { i.Config = []byte("{}") },
-		"manifest":   func(i *Image) { i.Manifest = append(i.Manifest, ' ') },
-		"layers":     func(i *Image) { i.Layers = i.Layers[:1] },
-		"their rank": func(i *Image) { slices.Reverse(i.Layers) },
-		"name":       func(i *Image) { i.Names = []string{"a@" + i.Descriptor.Digest.String()} },
+	good := func() *Result { return newImage(t, s, "a:1", noise(10, 1), noise(10, 2)) }
+	for name, spoil := range map[string]func(*Result){
+		"config":     func(r *Result) { r.Images[0].Config = []byte("{}") },
+		"manifest":   func(r *Result) { r.Images[0].Manifest = append(r.Images[0].Manifest, ' ') },
+		"layers":     func(r *Result) { r.Images[0].Layers = r.Images[0].Layers[:1] },
+		"their rank": func(r *Result) { slices.Reverse(r.Images[0].Layers) },
+		"name":       func(r *Result) { r.Names = []string{"a@" + r.Descriptor.Digest.String()} },
+		"index":      func(r *Result) { r.Index = []byte("{}") },
+		"its images": func(r *Result) {
+			x := newIndex()
+			x.Manifests = []ocispec.Descriptor{descriptorOf(ocispec.MediaTypeImageManifest, []byte("elsewhere"))}
+			r.Index = mustJSON(t, x)
+			r.Descriptor = descriptorOf(ocispec.MediaTypeImageIndex, r.Index)
+		},
 	} {
 		img := good()
 		spoil(img)
-		if err := (&Layout{Dir: t.TempDir()}).Image(t.Context(), img); err == nil {
+		if err := (&Layout{Dir: t.TempDir()}).Write(t.Context(), img); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

@@ -49,7 +49,7 @@ type push struct {
 }
 
 // NewRegistry returns the output that pushes to all these names. Close it when
-// it is no longer needed, above all if Image was not reached.
+// it is no longer needed, above all if Write was not reached.
 func NewRegistry(r *source.Registries, names ...string) (*Registry, error) {
 	o := &Registry{slots: make(chan struct{}, pushJobs), pushes: map[pushID]*push{}}
 	byRepo := map[string]*target{}
@@ -85,19 +85,22 @@ func (o *Registry) Layer(ctx context.Context, l *layer.Layer) error {
 	return nil
 }
 
-// Image implements Sink.
-func (o *Registry) Image(ctx context.Context, img *Image) error {
-	m, err := manifestOf(img)
-	if err != nil {
-		return err
-	}
-	for _, l := range img.Layers {
-		if err := o.Layer(ctx, l); err != nil {
+// Write implements Sink.
+func (o *Registry) Write(ctx context.Context, r *Result) error {
+	if r.Index != nil {
+		if err := checkIndex(r); err != nil {
 			return err
 		}
 	}
+	for _, img := range r.Images {
+		for _, l := range img.Layers {
+			if err := o.Layer(ctx, l); err != nil {
+				return err
+			}
+		}
+	}
 	for _, t := range o.targets {
-		if err := o.finish(ctx, t, img, m); err != nil {
+		if err := o.finish(ctx, t, r); err != nil {
 			return err
 		}
 	}
@@ -172,9 +175,39 @@ func (o *Registry) pushBlob(ctx context.Context, t *target, desc ocispec.Descrip
 	return t.repo.PushBlob(ctx, desc, origin, open)
 }
 
-// finish pushes what only the whole image has.
-func (o *Registry) finish(ctx context.Context, t *target, img *Image, m *ocispec.Manifest) error {
-	err := o.pushBlob(ctx, t, m.Config, "", func(context.Context) (io.ReadCloser, error) {
+// finish pushes what only the whole result has: of an index, the images by
+// their digests first.
+func (o *Registry) finish(ctx context.Context, t *target, r *Result) error {
+	for _, img := range r.Images {
+		if err := o.pushParts(ctx, t, img); err != nil {
+			return err
+		}
+		if r.Index == nil {
+			continue
+		}
+		if err := t.repo.PutManifest(ctx, img.Descriptor.Digest.String(), img.Descriptor.MediaType, img.Manifest); err != nil {
+			return err
+		}
+	}
+	document := r.Index
+	if document == nil {
+		document = r.Images[0].Manifest
+	}
+	for _, tag := range t.tags {
+		if err := t.repo.PutManifest(ctx, tag, r.Descriptor.MediaType, document); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pushParts pushes the config and waits for the layers.
+func (o *Registry) pushParts(ctx context.Context, t *target, img *Image) error {
+	m, err := manifestOf(img)
+	if err != nil {
+		return err
+	}
+	err = o.pushBlob(ctx, t, m.Config, "", func(context.Context) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(img.Config)), nil
 	})
 	if err != nil {
@@ -189,11 +222,6 @@ func (o *Registry) finish(ctx context.Context, t *target, img *Image, m *ocispec
 		}
 		if p.err != nil {
 			return p.err
-		}
-	}
-	for _, tag := range t.tags {
-		if err := t.repo.PutManifest(ctx, tag, img.Descriptor.MediaType, img.Manifest); err != nil {
-			return err
 		}
 	}
 	return nil

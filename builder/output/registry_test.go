@@ -62,7 +62,7 @@ func startRegistry(t *testing.T) string {
 	return ""
 }
 
-func pushAll(t *testing.T, images *source.Images, img *Image, names ...string) (sent int64) {
+func pushAll(t *testing.T, images *source.Images, img *Result, names ...string) (sent int64) {
 	t.Helper()
 	before := images.Registries.Counter.Sent()
 	o, err := NewRegistry(images.Registries, names...)
@@ -70,12 +70,12 @@ func pushAll(t *testing.T, images *source.Images, img *Image, names ...string) (
 		t.Fatal(err)
 	}
 	defer o.Close()
-	for _, l := range img.Layers {
+	for _, l := range img.Images[0].Layers {
 		if err := o.Layer(t.Context(), l); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := o.Image(t.Context(), img); err != nil {
+	if err := o.Write(t.Context(), img); err != nil {
 		t.Fatal(err)
 	}
 	return images.Registries.Counter.Sent() - before
@@ -209,8 +209,8 @@ func TestLayersArePushedBeforeTheImage(t *testing.T) {
 	}))
 	defer s.Close()
 	images := newImages(t)
-	quick := newImage(t, images.Store, "", noise(10, 1)).Layers[0]
-	slow := newImage(t, images.Store, "", noise(10, 2)).Layers[0]
+	quick := newImage(t, images.Store, "", noise(10, 1)).Images[0].Layers[0]
+	slow := newImage(t, images.Store, "", noise(10, 2)).Images[0].Layers[0]
 	slow = layer.New(slow.DiffID, slowFaces{slow.Faces(), make(chan struct{})})
 	o, err := NewRegistry(images.Registries, strings.TrimPrefix(s.URL, "http://")+"/a:1")
 	if err != nil {
@@ -258,7 +258,7 @@ func TestPushNeverTagsAnIncompleteImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer o.Close()
-	err = o.Image(t.Context(), newImage(t, images.Store, "", noise(10, 1)))
+	err = o.Write(t.Context(), newImage(t, images.Store, "", noise(10, 1)))
 	if err == nil || !strings.Contains(err.Error(), "refuses access: read only") || tagged {
 		t.Errorf("error %v, tagged %v", err, tagged)
 	}

@@ -18,11 +18,13 @@ import (
 type buildFlags struct {
 	file, target, network, platform string
 	args, labels, secrets, volumes  []string
-	contexts                        []string
+	contexts, annotations           []string
 	tags, outputs                   []string
 	progress, iidFile, metadataFile string
 	noCache, pull, push, quiet      bool
 	jobs                            int
+	noCacheFilter                   []string
+	call                            callFlag
 	registry                        registryFlags
 }
 
@@ -49,7 +51,12 @@ Exit codes: 0 built, 1 the build failed, 2 wrong usage, 130 interrupted.`,
 			if err != nil {
 				return err
 			}
-			return c.do(func(ctx context.Context, _ []string) error { return c.build(ctx, f, dir) })(cmd, args)
+			return c.do(func(ctx context.Context, _ []string) error {
+				if f.call.what != "" {
+					return c.call(ctx, f, dir)
+				}
+				return c.build(ctx, f, dir)
+			})(cmd, args)
 		},
 	}
 	f.add(cmd)
@@ -65,20 +72,23 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	fs.StringArrayVar(&f.contexts, "build-context", nil,
 		"`NAME=CONTEXT` for FROM NAME and COPY --from=NAME: a folder, a URL,\ndocker-image://IMAGE or oci-layout://FOLDER[:TAG][@DIGEST]")
 	fs.StringArrayVar(&f.labels, "label", nil, "`KEY=VALUE` to add to the image")
+	fs.StringArrayVar(&f.annotations, "annotation", nil, "`[TYPE:]KEY=VALUE` to add to the manifest, or to what TYPE says: manifest,\nindex, manifest-descriptor, index-descriptor; manifest[PLATFORM] for one of several")
 	fs.StringVar(&f.target, "target", "", "`STAGE` to build instead of the last")
 	fs.BoolVar(&f.noCache, "no-cache", false, "do every step anew")
+	fs.StringArrayVar(&f.noCacheFilter, "no-cache-filter", nil, "`STAGE[,STAGE]`: do the steps of these anew")
 	fs.BoolVar(&f.pull, "pull", false, "ask the registry for base images that the store has")
 	fs.StringArrayVarP(&f.outputs, "output", "o", nil,
-		"`type=TYPE,dest=PATH`: where the image goes instead of the store:\noci (archive; tar=false: folder), docker (archive), registry, image (the store)")
+		"`type=TYPE,dest=PATH`: where the image goes instead of the store:\noci (archive; tar=false: folder), docker (archive), registry, image (the store);\nrewrite-timestamp=true: no new file is later than SOURCE_DATE_EPOCH")
 	fs.BoolVar(&f.push, "push", false, "push to the registry of each -t: -o type=registry")
 	fs.StringArrayVar(&f.secrets, "secret", nil, "`id=ID,src=FILE` or id=ID,env=VARIABLE, for RUN --mount=type=secret")
 	fs.StringVar(&f.network, "network", "", "network of RUN, `MODE`: host or none (default host)")
-	fs.StringVar(&f.platform, "platform", "", "`PLATFORM` of the image, such as linux/arm64")
+	fs.StringVar(&f.platform, "platform", "", "`PLATFORM` of the image, such as linux/arm64; of several,\nseparated by commas, an index is made")
 	fs.StringArrayVarP(&f.volumes, "volume", "v", nil, "`HOST:PATH[:ro]`: show a file or folder of the host to every RUN;\nit is in no layer and no cache key")
 	fs.StringVar(&f.progress, "progress", "auto", "`MODE` of showing progress: auto, tty, plain, rawjson or quiet")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print only the image's digest, on standard output: --progress quiet")
 	fs.StringVar(&f.iidFile, "iidfile", "", "write the image's digest to this `FILE`")
 	fs.StringVar(&f.metadataFile, "metadata-file", "", "write what was built, as JSON, to this `FILE`")
+	f.call.add(fs)
 	fs.IntVar(&f.jobs, "jobs", 0, "`NUMBER` of steps that work at a time (default 4)")
 	f.registry.add(fs)
 }
@@ -128,9 +138,6 @@ func (c *cli) build(ctx context.Context, f *buildFlags, dir string) (err error) 
 	}
 	o.Progress = progress.Mask(face.Event, secrets)
 	res, err := builder.Build(ctx, *o)
-	if err == nil {
-		err = out.rest(ctx, res.Image)
-	}
 	if cerr := face.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("show progress: %w", cerr)
 	}

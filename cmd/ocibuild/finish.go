@@ -20,7 +20,7 @@ func (c *cli) finish(f *buildFlags, res *builder.Result, out *destinations) erro
 		}
 	}
 	if f.metadataFile != "" {
-		if err := writeMetadata(f.metadataFile, res.Image); err != nil {
+		if err := writeMetadata(f.metadataFile, res); err != nil {
 			return fmt.Errorf("--metadata-file: %w", err)
 		}
 	}
@@ -29,7 +29,7 @@ func (c *cli) finish(f *buildFlags, res *builder.Result, out *destinations) erro
 	}
 	line := "built " + res.Digest().String()
 	var names []string
-	for _, n := range res.Image.Names {
+	for _, n := range res.Names {
 		names = append(names, familiar(n))
 	}
 	if len(names) > 0 {
@@ -50,14 +50,19 @@ func traffic(received, sent int64) string {
 	return fmt.Sprintf("; received %d, sent %d bytes", received, sent)
 }
 
-// writeMetadata writes under docker's names what of theirs we have.
-func writeMetadata(path string, img *builder.Image) error {
+// writeMetadata writes under docker's names what of theirs we have. An index
+// has no config.
+func writeMetadata(path string, r *builder.Result) error {
+	config := ""
+	if r.Index == nil {
+		config = digest.FromBytes(r.Images[0].Config).String()
+	}
 	data, err := json.MarshalIndent(struct {
 		Digest       digest.Digest      `json:"containerimage.digest"`
 		Descriptor   ocispec.Descriptor `json:"containerimage.descriptor"`
-		ConfigDigest digest.Digest      `json:"containerimage.config.digest"`
+		ConfigDigest string             `json:"containerimage.config.digest,omitempty"`
 		Names        string             `json:"image.name,omitempty"`
-	}{img.Descriptor.Digest, img.Descriptor, digest.FromBytes(img.Config), strings.Join(img.Names, ",")}, "", "  ")
+	}{r.Descriptor.Digest, r.Descriptor, config, strings.Join(r.Names, ",")}, "", "  ")
 	if err != nil {
 		return err
 	}

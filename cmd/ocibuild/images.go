@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/source"
 )
 
 // listed is an image in a list; what is not known is empty.
@@ -55,24 +56,32 @@ func (c *cli) images(ctx context.Context, asJSON, digests bool) error {
 	return c.table(list, digests)
 }
 
-// list describes an image. One that is damaged, or for other platforms only, is
-// listed as well: it can be removed by its name.
+// list describes an image, or an index with all its images. One that is damaged
+// is listed as well: it can be removed by its name.
 func (s *store) list(ctx context.Context, t cache.Tagged) listed {
 	l := listed{Name: t.Name, Digest: t.Descriptor.Digest}
-	img, err := s.images.Load(ctx, t.Name, ocispec.Platform{})
-	if err != nil {
-		return l
+	var all []*source.Image
+	if stored, err := s.images.LoadAll(ctx, t.Name); err == nil {
+		all = stored.Images
+	} else if img, err := s.images.Load(ctx, t.Name, ocispec.Platform{}); err == nil {
+		all = []*source.Image{img} // of an index that is here in part
 	}
-	l.Platform = platforms.Format(img.Platform)
-	var config ocispec.Image
-	if json.Unmarshal(img.Config, &config) == nil {
-		l.Created = config.Created
-	}
-	for _, one := range img.Layers {
-		if d, err := one.Descriptor(ctx); err == nil {
-			l.Size += d.Size
+	seen := map[digest.Digest]bool{}
+	var names []string
+	for _, img := range all {
+		names = append(names, platforms.Format(img.Platform))
+		var config ocispec.Image
+		if json.Unmarshal(img.Config, &config) == nil {
+			l.Created = config.Created
+		}
+		for _, one := range img.Layers {
+			if d, err := one.Descriptor(ctx); err == nil && !seen[d.Digest] {
+				seen[d.Digest] = true
+				l.Size += d.Size
+			}
 		}
 	}
+	l.Platform = strings.Join(names, ",")
 	return l
 }
 

@@ -26,7 +26,7 @@ const (
 func (f *buildFlags) options(c *cli, dir string) (*builder.Options, error) {
 	o := &builder.Options{
 		Context: dir, Dockerfile: f.file, Target: f.target, Tags: f.tags, Store: c.store, Network: f.network,
-		NoCache: f.noCache, Pull: f.pull, Jobs: f.jobs, Labels: pairs(f.labels),
+		NoCache: f.noCache, NoCacheFilter: commas(f.noCacheFilter), Pull: f.pull, Jobs: f.jobs, Labels: pairs(f.labels),
 	}
 	var err error
 	if f.jobs < 0 {
@@ -39,6 +39,9 @@ func (f *buildFlags) options(c *cli, dir string) (*builder.Options, error) {
 		return nil, err
 	}
 	if o.Contexts, err = buildContexts(f.contexts); err != nil {
+		return nil, err
+	}
+	if o.Annotations, err = annotations(f.annotations); err != nil {
 		return nil, err
 	}
 	for _, s := range f.secrets {
@@ -91,7 +94,19 @@ func pairs(list []string) map[string]string {
 	return m
 }
 
+// commas cuts each value at its commas.
+func commas(list []string) []string {
+	var out []string
+	for _, s := range list {
+		out = append(out, strings.Split(s, ",")...)
+	}
+	return out
+}
+
+const epochArg = "SOURCE_DATE_EPOCH"
+
 // buildArgs takes "K=V", and of "K" the environment's value if there is one.
+// SOURCE_DATE_EPOCH is taken from the environment in any case.
 func buildArgs(list []string) (map[string]string, error) {
 	m := map[string]string{}
 	for _, s := range list {
@@ -105,6 +120,9 @@ func buildArgs(list []string) (map[string]string, error) {
 			}
 		}
 		m[k] = v
+	}
+	if _, given := m[epochArg]; !given && os.Getenv(epochArg) != "" {
+		m[epochArg] = os.Getenv(epochArg)
 	}
 	return m, nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"strconv"
 
@@ -17,6 +16,7 @@ type destination struct {
 	names      []string // name=
 	folder     bool     // tar=false
 	push       bool     // push=true
+	rewrite    bool     // rewrite-timestamp=true
 }
 
 // parseOutput reads "type=TYPE[,key=value…]", or a path alone.
@@ -53,8 +53,10 @@ func (d *destination) set(s string, f field) error {
 		d.folder = !tar
 	case "push":
 		d.push, err = strconv.ParseBool(f.value)
+	case "rewrite-timestamp":
+		d.rewrite, err = strconv.ParseBool(f.value)
 	default:
-		return usagef("--output %q: unknown key %q (value %q); there are type, dest, name, tar, push", s, f.key, f.value)
+		return usagef("--output %q: unknown key %q (value %q); there are type, dest, name, tar, push, rewrite-timestamp", s, f.key, f.value)
 	}
 	if err != nil {
 		return usagef("--output %q: %s is %q, not true or false", s, f.key, f.value)
@@ -114,6 +116,10 @@ func (f *buildFlags) destinations(c *cli, o *builder.Options) (*destinations, er
 		}
 		list = append(list, d)
 	}
+	rewrite, err := rewrites(list)
+	if err != nil {
+		return nil, err
+	}
 	if f.push {
 		list = append(list, &destination{kind: "registry", push: true})
 	}
@@ -130,10 +136,23 @@ func (f *buildFlags) destinations(c *cli, o *builder.Options) (*destinations, er
 	if out.stdout && f.progress == "quiet" {
 		return nil, errors.Join(usagef("--output dest=-: standard output is for the digest with --quiet"), out.close())
 	}
-	if !out.keep {
-		o.Sinks = out.sinks // else the builder's own, and these afterwards
-	}
+	o.Sinks, o.Keep, o.RewriteTimestamps = out.sinks, out.keep, rewrite
 	return out, nil
+}
+
+// rewrites tells whether the outputs want the times of files limited: all of
+// them or none, since there is one image.
+func rewrites(list []*destination) (bool, error) {
+	n := 0
+	for _, d := range list {
+		if d.rewrite {
+			n++
+		}
+	}
+	if n > 0 && n < len(list) {
+		return false, usagef("--output: rewrite-timestamp=true must stand in all of them, or in none")
+	}
+	return n > 0, nil
 }
 
 func (out *destinations) add(c *cli, f *buildFlags, o *builder.Options, d *destination) error {
@@ -170,19 +189,6 @@ func (out *destinations) add(c *cli, f *buildFlags, o *builder.Options, d *desti
 		out.sinks = append(out.sinks, &output.Archive{Path: d.dest, Names: d.names, Docker: d.kind == "docker"})
 	}
 	out.written = append(out.written, "written to "+d.dest)
-	return nil
-}
-
-// rest gives the image to the sinks that the builder did not serve.
-func (out *destinations) rest(ctx context.Context, img *builder.Image) error {
-	if !out.keep {
-		return nil
-	}
-	for _, s := range out.sinks {
-		if err := s.Image(ctx, img); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

@@ -21,14 +21,14 @@ func (c *cli) pullCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "pull NAME", Short: "Bring an image from its registry into the store", Args: between(1, 1),
 		RunE: c.do(func(ctx context.Context, args []string) error {
-			ps, err := platformsOf(platform)
+			p, err := onePlatform(platform)
 			if err != nil {
 				return err
 			}
-			if len(ps) > 1 {
-				return usagef("--platform %q: one platform at a time", platform)
+			if p == nil {
+				p = &ocispec.Platform{}
 			}
-			return c.pull(ctx, &f, args[0], append(ps, ocispec.Platform{})[0], quiet)
+			return c.pull(ctx, &f, args[0], *p, quiet)
 		}),
 	}
 	cmd.Flags().StringVar(&platform, "platform", "", "`PLATFORM` of the image, such as linux/arm64")

@@ -12,18 +12,27 @@ import (
 
 func (c *cli) pushCommand() *cobra.Command {
 	f := &registryFlags{}
+	var platform string
 	cmd := &cobra.Command{
 		Use: "push NAME [DESTINATION]", Short: "Push an image of the store to a registry", Args: between(1, 2),
 		Long: `Push an image of the store to the registry of its name, or to DESTINATION.
-What the registry has already is not sent.`,
-		RunE: c.do(func(ctx context.Context, args []string) error { return c.push(ctx, f, args[0], args[len(args)-1]) }),
+What the registry has already is not sent. Of an index, the images for all
+platforms are pushed.`,
+		RunE: c.do(func(ctx context.Context, args []string) error {
+			return c.push(ctx, f, args[0], args[len(args)-1], platform)
+		}),
 	}
+	cmd.Flags().StringVar(&platform, "platform", "", "`PLATFORM` of an index to push alone, such as linux/arm64")
 	f.add(cmd.Flags())
 	return cmd
 }
 
-func (c *cli) push(ctx context.Context, f *registryFlags, from, dest string) (err error) {
+func (c *cli) push(ctx context.Context, f *registryFlags, from, dest, platform string) (err error) {
 	to, err := tagName(dest)
+	if err != nil {
+		return err
+	}
+	p, err := onePlatform(platform)
 	if err != nil {
 		return err
 	}
@@ -31,7 +40,7 @@ func (c *cli) push(ctx context.Context, f *registryFlags, from, dest string) (er
 	if err != nil {
 		return err
 	}
-	img, err := s.image(ctx, from)
+	r, err := s.result(ctx, from, p, to)
 	if err != nil {
 		return err
 	}
@@ -40,10 +49,10 @@ func (c *cli) push(ctx context.Context, f *registryFlags, from, dest string) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, sink.Close()) }()
-	if err := sink.Image(ctx, finished(img, to)); err != nil {
+	if err := sink.Write(ctx, r); err != nil {
 		return err
 	}
-	return c.transferred("pushed", img.Digest.String(), to, s)
+	return c.transferred("pushed", r.Digest().String(), to, s)
 }
 
 // transferred is the last line of a push or a pull.

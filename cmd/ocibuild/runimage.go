@@ -28,7 +28,7 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 type runFlags struct {
 	env, volumes               []string
 	workdir, user, network     string
-	entrypoint                 string
+	entrypoint, platform       string
 	entrypointSet, interactive bool
 	tty, remove                bool
 }
@@ -58,6 +58,7 @@ executable, 127 if it is not there, 130 interrupted before it began.`,
 	fs.StringArrayVarP(&f.volumes, "volume", "v", nil, "`HOST:PATH:ro`: show a file or folder of the host")
 	fs.StringVarP(&f.workdir, "workdir", "w", "", "`FOLDER` to work in")
 	fs.StringVarP(&f.user, "user", "u", "", "`USER[:GROUP]` to be")
+	fs.StringVar(&f.platform, "platform", "", "`PLATFORM` of an index, such as linux/arm64 (default this machine's)")
 	fs.StringVar(&f.network, "network", "host", "network `MODE`: host or none")
 	fs.StringVar(&f.entrypoint, "entrypoint", "", "`COMMAND` in place of the image's entrypoint and arguments")
 	fs.BoolVarP(&f.interactive, "interactive", "i", true, "attach standard input (always)")
@@ -72,7 +73,11 @@ func (c *cli) runImage(ctx context.Context, f *runFlags, image string, args []st
 		if s, err = c.openStore(nil); err != nil {
 			return err
 		}
-		img, err := s.image(ctx, image)
+		p, err := onePlatform(f.platform)
+		if err != nil {
+			return err
+		}
+		img, err := s.image(ctx, image, p)
 		if err != nil {
 			return err
 		}

@@ -14,17 +14,22 @@ import (
 )
 
 func (c *cli) saveCommand() *cobra.Command {
-	var to, format string
+	var to, format, platform string
 	cmd := &cobra.Command{
 		Use: "save NAME", Short: "Write an image of the store to an archive or a folder", Args: between(1, 1),
-		RunE: c.do(func(ctx context.Context, args []string) error { return c.save(ctx, args[0], to, format) }),
+		RunE: c.do(func(ctx context.Context, args []string) error { return c.save(ctx, args[0], to, format, platform) }),
 	}
 	cmd.Flags().StringVarP(&to, "output", "o", "-", "`PATH` of the archive or folder; - is standard output")
 	cmd.Flags().StringVar(&format, "format", "", "`FORMAT`: oci-archive, docker-archive or oci-dir, which is the\ndefault for a folder that exists and a path that ends in /")
+	cmd.Flags().StringVar(&platform, "platform", "", "`PLATFORM` of an index to write alone, such as linux/arm64")
 	return cmd
 }
 
-func (c *cli) save(ctx context.Context, arg, to, format string) error {
+func (c *cli) save(ctx context.Context, arg, to, format, platform string) error {
+	p, err := onePlatform(platform)
+	if err != nil {
+		return err
+	}
 	sink, err := c.saveSink(to, format)
 	if err != nil {
 		return err
@@ -33,18 +38,19 @@ func (c *cli) save(ctx context.Context, arg, to, format string) error {
 	if err != nil {
 		return err
 	}
-	img, err := s.image(ctx, arg)
-	if err != nil {
-		return err
-	}
 	named, err := name(arg)
 	if err != nil {
 		return err
 	}
-	if _, ok := named.(reference.Digested); ok {
-		return sink.Image(ctx, finished(img))
+	var names []string
+	if _, ok := named.(reference.Digested); !ok {
+		names = []string{named.String()}
 	}
-	return sink.Image(ctx, finished(img, named.String()))
+	r, err := s.result(ctx, arg, p, names...)
+	if err != nil {
+		return err
+	}
+	return sink.Write(ctx, r)
 }
 
 func (c *cli) saveSink(to, format string) (builder.Sink, error) {

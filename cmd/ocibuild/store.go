@@ -76,26 +76,73 @@ func tagName(arg string) (string, error) {
 	return named.String(), nil
 }
 
-// image finds an image of the store; of an index, that for this machine.
-func (s *store) image(ctx context.Context, arg string) (*source.Image, error) {
+// image finds an image of the store; of an index, that for the platform, or for
+// this machine if p is nil.
+func (s *store) image(ctx context.Context, arg string, p *ocispec.Platform) (*source.Image, error) {
 	named, err := name(arg)
 	if err != nil {
 		return nil, err
 	}
-	img, err := s.images.Load(ctx, named.String(), ocispec.Platform{})
+	if p == nil {
+		p = &ocispec.Platform{}
+	}
+	img, err := s.images.Load(ctx, named.String(), *p)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, rerr := s.dir.Resolve(named.String()); rerr != nil {
-			return nil, fmt.Errorf("image %q is not in the store %s", familiar(arg), s.dir.Path())
+			return nil, s.missing(arg)
 		}
 	}
 	return img, err
 }
 
-// finished makes an image what sinks take, under the names.
-func finished(img *source.Image, names ...string) *builder.Image {
-	return &builder.Image{
-		Names: names, Manifest: img.Document, Config: img.Config, Descriptor: img.Manifest, Layers: img.Layers,
+// result makes what sinks take of what a name stands for, under the names: an
+// image, or of an index the image for one platform if p says which.
+func (s *store) result(ctx context.Context, arg string, p *ocispec.Platform, names ...string) (*builder.Result, error) {
+	named, err := name(arg)
+	if err != nil {
+		return nil, err
 	}
+	if p != nil {
+		img, err := s.image(ctx, arg, p)
+		if err != nil {
+			return nil, err
+		}
+		return &builder.Result{Names: names, Descriptor: img.Manifest, Images: []*builder.Image{finished(img)}}, nil
+	}
+	all, err := s.images.LoadAll(ctx, named.String())
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, rerr := s.dir.Resolve(named.String()); rerr != nil {
+			return nil, s.missing(arg)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &builder.Result{Names: names, Descriptor: all.Root, Index: all.Index}
+	for _, img := range all.Images {
+		r.Images = append(r.Images, finished(img))
+	}
+	return r, nil
+}
+
+func (s *store) missing(arg string) error {
+	return fmt.Errorf("image %q is not in the store %s", familiar(arg), s.dir.Path())
+}
+
+func finished(img *source.Image) *builder.Image {
+	return &builder.Image{Manifest: img.Document, Config: img.Config, Descriptor: img.Manifest, Layers: img.Layers}
+}
+
+// onePlatform reads a --platform that must be one; nil if it is not given.
+func onePlatform(flag string) (*ocispec.Platform, error) {
+	ps, err := platformsOf(flag)
+	switch {
+	case err != nil || len(ps) == 0:
+		return nil, err
+	case len(ps) > 1:
+		return nil, usagef("--platform %q: one platform at a time", flag)
+	}
+	return &ps[0], nil
 }
 
 // familiar shortens a reference to what people write.

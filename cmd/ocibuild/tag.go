@@ -32,7 +32,7 @@ func (c *cli) tag(ctx context.Context, args []string) error {
 	}
 	desc, err := s.dir.Resolve(from.String()) // an index stays one
 	if errors.Is(err, fs.ErrNotExist) {
-		img, err := s.image(ctx, args[0])
+		img, err := s.image(ctx, args[0], nil)
 		if err != nil {
 			return err
 		}

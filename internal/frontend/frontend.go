@@ -11,6 +11,7 @@ import (
 	"errors"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
@@ -47,10 +48,13 @@ type Options struct {
 	Target   string // stage; empty means the last
 	Args     map[string]string
 	Labels   map[string]string
-	NoCache  []string         // stages that are built anew; empty but not nil means all
+	NoCache  []string         // names of stages that are built anew; empty but not nil means all
 	Platform ocispec.Platform // that was asked for; none means Linux on this machine's architecture
 	Network  string           // default network of RUN: "", "host", "none"
-	Images   ImageResolver
+	// MultiPlatform tells that Platform is one of several: the names of the
+	// steps say then which.
+	MultiPlatform bool
+	Images        ImageResolver
 	// Context is the URL of the main context; empty means LocalContext.
 	Context string
 	// Contexts are the named contexts: "local:" and a name for Files, or a URL.
@@ -60,13 +64,17 @@ type Options struct {
 	// Solve builds a graph, to read from what it yields; nil if all contexts
 	// are local.
 	Solve func(ctx context.Context, g *graph.Graph) (layer.Tree, error)
-	Warn  func(Warning)
+	// Modified tells when what a graph.HTTP or a graph.Git stands for was last
+	// changed; the zero time if nobody knows. Nil if all contexts are local.
+	Modified func(ctx context.Context, op graph.Op) (time.Time, error)
+	Warn     func(Warning)
 }
 
-// Warning is what BuildKit's linter says of a Dockerfile.
+// Warning is what there is to say of a Dockerfile that can be built. Those of
+// BuildKit's linter have the name of their rule.
 type Warning struct {
 	Rule, Message, URL string
-	Line               int
+	Line               int // counted from one; 0 is no line
 }
 
 // Result is a translated Dockerfile.
@@ -75,10 +83,46 @@ type Result struct {
 	// Image is the configuration of the image to be, with its history, but
 	// without layers.
 	Image *dockerspec.DockerOCIImage
+	// Base is the configuration of the base image; nil for scratch.
+	Base *dockerspec.DockerOCIImage
+	// Epoch is SOURCE_DATE_EPOCH; nil if it is not given.
+	Epoch *time.Time
 }
 
 // Convert translates a Dockerfile. An error about a line is a *graph.LineError.
 func Convert(ctx context.Context, o Options) (*Result, error) {
+	r, err := read(ctx, &o)
+	if err != nil {
+		return nil, err
+	}
+	r.convert.MultiPlatformRequested = o.MultiPlatform
+	res, err := dockerfile2llb.Dockerfile2LLB(ctx, r.src.Data, r.convert)
+	if err != nil {
+		return nil, r.located(r.explained(err))
+	}
+	r.warnOfFilters()
+	def, err := res.State.Marshal(ctx)
+	if err != nil {
+		return nil, r.located(err)
+	}
+	g, err := graph.Decode(def.ToPB())
+	if err != nil {
+		return nil, err
+	}
+	for i := range res.Image.History { // BuildKit leaves the credentials of URLs in
+		res.Image.History[i].CreatedBy = graph.Redact(res.Image.History[i].CreatedBy)
+	}
+	return &Result{Graph: g, Image: res.Image, Base: res.BaseImage, Epoch: res.Epoch}, nil
+}
+
+// reading is a Dockerfile that was read, and how it is to be understood.
+type reading struct {
+	options *Options
+	src     *dockerui.Source
+	convert dockerfile2llb.ConvertOpt
+}
+
+func read(ctx context.Context, o *Options) (*reading, error) {
 	gw := &gateway{options: o, opts: o.attributes()}
 	client, err := dockerui.NewClient(gw)
 	if err != nil {
@@ -88,31 +132,16 @@ func Convert(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, cmp.Or(gw.failed, err)
 	}
-	opt := dockerfile2llb.ConvertOpt{
+	r := &reading{options: o, src: src, convert: dockerfile2llb.ConvertOpt{
 		Config: client.Config, Client: client, SourceMap: src.SourceMap,
 		MetaResolver: client.GatewayClient(), Warn: o.warn,
-	}
-	opt.BuildArgs = maps.Clone(opt.BuildArgs)
-	if o.Platform.OS != "" { // otherwise an image may be for what its base is for
+	}}
+	r.convert.BuildArgs = maps.Clone(r.convert.BuildArgs) // which a SOURCE_DATE_EPOCH changes
+	if o.Platform.OS != "" {                              // otherwise an image may be for what its base is for
 		platform := platforms.Normalize(o.Platform)
-		opt.TargetPlatform = &platform
+		r.convert.TargetPlatform = &platform
 	}
-	res, err := dockerfile2llb.Dockerfile2LLB(ctx, src.Data, opt)
-	if err != nil {
-		return nil, located(err, src.Filename, src.Data)
-	}
-	def, err := res.State.Marshal(ctx)
-	if err != nil {
-		return nil, located(err, src.Filename, src.Data)
-	}
-	g, err := graph.Decode(def.ToPB())
-	if err != nil {
-		return nil, err
-	}
-	for i := range res.Image.History { // BuildKit leaves the credentials of URLs in
-		res.Image.History[i].CreatedBy = graph.Redact(res.Image.History[i].CreatedBy)
-	}
-	return &Result{Graph: g, Image: res.Image}, nil
+	return r, r.checkSyntax()
 }
 
 // attributes are the options in the frontend's own terms.
@@ -160,14 +189,20 @@ func (o *Options) warn(rule, _ /* description */, url, msg string, at []parser.R
 }
 
 // located gives an error the place that the frontend found for it.
-func located(err error, file string, data []byte) error {
+func (r *reading) located(err error) error {
 	var le *parser.LocationError
-	span := graph.Span{File: file, Data: data}
-	if errors.As(err, &le) {
-		for _, group := range le.Locations {
-			for _, r := range group {
-				span.Lines = append(span.Lines, graph.Range{First: r.Start.Line, Last: r.End.Line})
-			}
+	if !errors.As(err, &le) {
+		return r.at(err)
+	}
+	return r.at(err, le.Locations...)
+}
+
+// at gives an error a place in the Dockerfile.
+func (r *reading) at(err error, ranges ...[]parser.Range) error {
+	span := graph.Span{File: r.src.Filename, Data: r.src.Data}
+	for _, group := range ranges {
+		for _, l := range group {
+			span.Lines = append(span.Lines, graph.Range{First: l.Start.Line, Last: l.End.Line})
 		}
 	}
 	return &graph.LineError{Span: span, Err: err}

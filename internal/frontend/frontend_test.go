@@ -30,10 +30,10 @@ func (i *images) ResolveImage(_ context.Context, ref string, p ocispec.Platform)
 	return digest.FromString(ref), []byte(strings.Replace(baseConfig, "amd64", p.Architecture, 1)), nil
 }
 
-func convert(t *testing.T, dockerfile string, change func(*Options)) (*Result, *images, error) {
-	t.Helper()
+// options are those of a context that is only this Dockerfile and an ignore file.
+func options(dockerfile string) (Options, *images) {
 	im := &images{}
-	o := Options{
+	return Options{
 		Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"},
 		Images:   im,
 		Files: func(local, name string) ([]byte, error) {
@@ -45,7 +45,12 @@ func convert(t *testing.T, dockerfile string, change func(*Options)) (*Result, *
 			}
 			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 		},
-	}
+	}, im
+}
+
+func convert(t *testing.T, dockerfile string, change func(*Options)) (*Result, *images, error) {
+	t.Helper()
+	o, im := options(dockerfile)
 	if change != nil {
 		change(&o)
 	}

@@ -28,7 +28,7 @@ var errNotHere = errors.New("the frontend asked for something that only a BuildK
 // gateway is what the frontend takes for a BuildKit daemon: it reads files and
 // resolves images, and can do nothing else.
 type gateway struct {
-	options Options
+	options *Options
 	opts    map[string]string
 	failed  error // why a context could not be had
 }
@@ -79,23 +79,6 @@ func (g *gateway) ResolveImageConfig(ctx context.Context, ref string, opt source
 	full := reference.TagNameOnly(named).String()
 	dgst, config, err := g.options.Images.ResolveImage(ctx, full, p)
 	return full, dgst, config, err
-}
-
-// ResolveSourceMetadata implements sourceresolver.MetaResolver.
-func (g *gateway) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
-	src, err := graph.DecodeSource(op)
-	if err != nil {
-		return nil, err
-	}
-	img, ok := src.(*graph.Image)
-	if !ok {
-		return nil, fmt.Errorf("source %s: %w", op.GetIdentifier(), errNotHere)
-	}
-	_, dgst, config, err := g.ResolveImageConfig(ctx, img.Ref, opt)
-	if err != nil {
-		return nil, err
-	}
-	return &sourceresolver.MetaResponse{Op: op, Image: &sourceresolver.ResolveImageResponse{Digest: dgst, Config: config}}, nil
 }
 
 // BuildOpts claims every capability of LLB; what the engine cannot do is

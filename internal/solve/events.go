@@ -70,7 +70,7 @@ func (s *Solver) cached(step *graph.Step) {
 func (s *Solver) told(step *graph.Step) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := s.steps[step]
+	st := s.state(step)
 	was := st.told
 	st.told = true
 	return was

@@ -93,7 +93,7 @@ func selects(op graph.Op, i int) bool {
 // selected is the digest of what a file operation copies out of one input,
 // which src returns.
 func (s *Solver) selected(ctx context.Context, step *graph.Step, input int, src func() (layer.Tree, error)) (digest.Digest, error) {
-	return s.steps[step].selections[input].get(ctx, func(ctx context.Context) (digest.Digest, error) {
+	return s.state(step).selections[input].get(ctx, func(ctx context.Context) (digest.Digest, error) {
 		t, err := src()
 		if err != nil {
 			return "", err
@@ -191,11 +191,7 @@ func (j *fileJob) layer(ctx context.Context, i int, previous Previous) (*layer.L
 
 // base returns the layers that action i builds on.
 func (j *fileJob) base(i int) []Layer {
-	n := len(j.step.Inputs)
-	in := j.op.Actions[i].Input
-	for in >= n {
-		in = j.op.Actions[in-n].Input
-	}
+	in := baseOf(j.op, i, len(j.step.Inputs))
 	if in < 0 {
 		return nil
 	}

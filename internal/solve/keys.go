@@ -43,12 +43,12 @@ func (s *Solver) outline(step *graph.Step) error {
 	h.Add("operation", def)
 	out := shape{fresh: step.NoCache}
 	for i, in := range step.Inputs {
-		is := s.steps[in.Step].shape
+		is := s.state(in.Step).shape
 		h.Add("input "+strconv.Itoa(i), fmt.Sprintf("%s %d", is.key, in.Output))
 		out.fresh = out.fresh || is.fresh
 	}
 	out.key, _ = h.Sum()
-	s.steps[step].shape = out
+	s.state(step).shape = out
 	return nil
 }
 
@@ -71,7 +71,7 @@ const keyVersion = "1"
 
 // key returns the definition key of a step: known before anything runs.
 func (s *Solver) key(ctx context.Context, step *graph.Step) (key, error) {
-	return s.steps[step].key.get(ctx, func(ctx context.Context) (key, error) {
+	return s.state(step).key.get(ctx, func(ctx context.Context) (key, error) {
 		switch op := step.Op.(type) {
 		case *graph.Image:
 			return s.imageKey(ctx, step, op)

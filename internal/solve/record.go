@@ -77,7 +77,7 @@ func (s *Solver) record(ctx context.Context, step *graph.Step, job job, outs [][
 		return err
 	}
 	rec.Parts = def.parts
-	if err := s.Faces.Dir.Put(ctx, s.steps[step].shape.key, rec, def.key, content.key); err != nil {
+	if err := s.Faces.Dir.Put(ctx, s.state(step).shape.key, rec, def.key, content.key); err != nil {
 		return fmt.Errorf("keep what a step made: %w", err)
 	}
 	return nil

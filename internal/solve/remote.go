@@ -56,7 +56,7 @@ func (s *Solver) open(ctx context.Context, step *graph.Step) (layer.Tree, error)
 
 // remote finds the source of a step, and tells once that it begins.
 func (s *Solver) remote(ctx context.Context, step *graph.Step) (Remote, error) {
-	return s.steps[step].remote.get(ctx, func(context.Context) (Remote, error) {
+	return s.state(step).remote.get(ctx, func(context.Context) (Remote, error) {
 		r, err := s.Remote(step.Op)
 		if err != nil {
 			return nil, s.lost(step, err)

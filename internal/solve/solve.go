@@ -24,7 +24,7 @@ import (
 	"github.com/ocibuild/ocibuild/layer"
 )
 
-// Solver builds one graph. All fields but those that say so are required.
+// Solver builds graphs, once. All fields but those that say so are required.
 type Solver struct {
 	Faces *faces.Store
 	// Image resolves an image reference; nothing of its layers is pulled.
@@ -43,14 +43,18 @@ type Solver struct {
 	// HostMounts are shown to every command, read-only.
 	HostMounts []worker.Mount
 	Network    Files
-	Progress   progress.Func // may be nil
-	Jobs       int64         // steps that work at a time; 0 means 4
-	Now        time.Time
+	// Ready is told of each layer of the results as soon as it is known, while
+	// other steps still work; it may hear of one more than once. May be nil.
+	Ready    func(ctx context.Context, l *layer.Layer) error
+	Progress progress.Func // may be nil
+	Jobs     int64         // steps that work at a time; 0 means 4
+	Now      time.Time
 
 	slots *semaphore.Weighted
 	fail  context.CancelCauseFunc // ends all steps when one has failed
 	mu    sync.Mutex
-	steps map[*graph.Step]*state
+	steps map[digest.Digest]*state
+	parts resultParts
 	tail  sync.WaitGroup // records that wait for their blobs
 	errs  []error
 }
@@ -77,32 +81,58 @@ type state struct {
 	selections []once[digest.Digest]
 }
 
-// Solve returns the layers of the graph's result, lowest first. Compression of
-// the last ones may still be under way; Wait ends it.
-func (s *Solver) Solve(ctx context.Context, g *graph.Graph) ([]Layer, error) {
+// Solve returns the layers of each graph's result, lowest first; a step that
+// several graphs have is done once. Compression of the last layers may still be
+// under way; Wait ends it.
+func (s *Solver) Solve(ctx context.Context, graphs ...*graph.Graph) ([][]Layer, error) {
 	s.slots = semaphore.NewWeighted(max(s.Jobs, 1))
 	if s.Jobs == 0 {
 		s.slots = semaphore.NewWeighted(4)
 	}
-	s.steps = map[*graph.Step]*state{}
-	for _, step := range g.Steps {
-		s.steps[step] = &state{selections: make([]once[digest.Digest], len(step.Inputs))}
-		if err := s.outline(step); err != nil {
+	s.steps, s.parts = map[digest.Digest]*state{}, resultParts{}
+	for _, g := range graphs {
+		if err := s.enter(g); err != nil {
 			return nil, err
 		}
 	}
 	// All work, compression in the background too, lives as long as ctx and not
 	// as long as the step that began it.
 	ctx, s.fail = context.WithCancelCause(ctx)
-	if g.Result.Step == nil {
-		return nil, nil
+	results := make([][]Layer, len(graphs))
+	var eg errgroup.Group
+	for i, g := range graphs {
+		if g.Result.Step == nil {
+			continue
+		}
+		eg.Go(func() error {
+			var err error
+			results[i], err = s.output(ctx, g.Result)
+			return err
+		})
 	}
-	out, err := s.output(ctx, g.Result)
+	err := eg.Wait()
 	if err != nil && context.Cause(ctx) != nil {
 		err = context.Cause(ctx) // the first failure, not what it led to
 	}
-	return out, err
+	return results, err
 }
+
+// enter takes the steps of a graph in.
+func (s *Solver) enter(g *graph.Graph) error {
+	for _, step := range g.Steps {
+		if s.steps[step.ID] != nil {
+			continue
+		}
+		s.steps[step.ID] = &state{selections: make([]once[digest.Digest], len(step.Inputs))}
+		if err := s.outline(step); err != nil {
+			return err
+		}
+	}
+	s.parts.add(g.Result)
+	return nil
+}
+
+func (s *Solver) state(step *graph.Step) *state { return s.steps[step.ID] }
 
 // Wait returns when all layers are compressed and all records are kept.
 func (s *Solver) Wait() error {
@@ -145,24 +175,33 @@ func (s *Solver) outputs(ctx context.Context, inputs []graph.Input, want func(i 
 
 // step returns all outputs of a step, from the cache or by doing it.
 func (s *Solver) step(ctx context.Context, step *graph.Step) ([][]Layer, error) {
-	return s.steps[step].result.get(ctx, func(ctx context.Context) ([][]Layer, error) {
-		switch op := step.Op.(type) {
-		case *graph.Image:
-			return s.image(ctx, step, op)
-		case *graph.Merge:
-			return s.merge(ctx, step)
-		case *graph.Diff:
-			return s.diff(ctx, step, op)
-		}
-		outs, err := s.work(ctx, step)
+	return s.state(step).result.get(ctx, func(ctx context.Context) ([][]Layer, error) {
+		outs, err := s.perform(ctx, step)
 		if err != nil {
-			err = located(step, err)
-			s.fail(err)
-			s.tell(step, err)
 			return nil, err
 		}
-		return outs, nil
+		return outs, s.announce(ctx, step, outs)
 	})
+}
+
+// perform does what a step's operation asks for.
+func (s *Solver) perform(ctx context.Context, step *graph.Step) ([][]Layer, error) {
+	switch op := step.Op.(type) {
+	case *graph.Image:
+		return s.image(ctx, step, op)
+	case *graph.Merge:
+		return s.merge(ctx, step)
+	case *graph.Diff:
+		return s.diff(ctx, step, op)
+	}
+	outs, err := s.work(ctx, step)
+	if err != nil {
+		err = located(step, err)
+		s.fail(err)
+		s.tell(step, err)
+		return nil, err
+	}
+	return outs, nil
 }
 
 // work answers a step from the cache or does it, in this order: the definition
@@ -172,7 +211,7 @@ func (s *Solver) step(ctx context.Context, step *graph.Step) ([][]Layer, error) 
 // Then nothing is hashed only to find that out: files that a step copies are
 // read once, and its keys are made of what the copying learned.
 func (s *Solver) work(ctx context.Context, step *graph.Step) ([][]Layer, error) {
-	st := s.steps[step]
+	st := s.state(step)
 	seen := s.Faces.Dir.HasRecord(st.shape.key)
 	if seen && !st.shape.fresh {
 		def, err := s.key(ctx, step)
@@ -201,7 +240,7 @@ func (s *Solver) work(ctx context.Context, step *graph.Step) ([][]Layer, error) 
 // doUnseen works on a step that copies local files, under the lock of its
 // shape, since its content is not known yet.
 func (s *Solver) doUnseen(ctx context.Context, step *graph.Step, job job) ([][]Layer, error) {
-	shape := s.steps[step].shape.key
+	shape := s.state(step).shape.key
 	unlock, err := s.Faces.Dir.Lock(ctx, "step "+shape.String())
 	if err != nil {
 		return nil, err
@@ -253,7 +292,7 @@ func (s *Solver) run(ctx context.Context, step *graph.Step, job job, unlock func
 	}
 	defer s.slots.Release(1)
 	s.event(step, progress.Event{Kind: "start"})
-	outs, err := job.run(ctx, s.previous(ctx, s.steps[step].shape.key))
+	outs, err := job.run(ctx, s.previous(ctx, s.state(step).shape.key))
 	if err != nil {
 		unlock()
 		return nil, err

@@ -95,7 +95,7 @@ func (f *fixture) solve(st llb.State) ([]Layer, error) {
 	if werr := s.Wait(); err == nil {
 		err = werr
 	}
-	return out, err
+	return out[0], err
 }
 
 func (f *fixture) mustSolve(st llb.State) []Layer {
