@@ -22,6 +22,7 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ocibuild/ocibuild/internal/graph"
@@ -78,6 +79,9 @@ type Options struct {
 	Volumes []Volume
 	// Registries says how to reach registries. Give the sinks the same one.
 	Registries *Registries
+	// Config is the image's configuration for Solve; Build makes its own of the
+	// Dockerfile. Platform, layers and missing history are filled in.
+	Config *dockerspec.DockerOCIImage
 	// Annotations of the manifests and of the index.
 	Annotations []Annotation
 	// RewriteTimestamps makes no file of the new layers later than the build
@@ -126,6 +130,8 @@ func (o *Options) validate() error {
 		return err
 	}
 	switch {
+	case o.Config != nil:
+		return &OptionError{"config", "it is for Solve; the Dockerfile says what the configuration is"}
 	case o.Dockerfile != "" && o.DockerfileData != nil:
 		return &OptionError{"dockerfile", "given as a file and as data"}
 	case o.NoCache && len(o.NoCacheFilter) > 0:
@@ -135,6 +141,16 @@ func (o *Options) validate() error {
 	case !slices.Contains([]string{"", "default", "host", "none"}, o.Network):
 		return &OptionError{"network", fmt.Sprintf("%q is not one of host, none", o.Network)}
 	}
+	for _, k := range slices.Sorted(maps.Keys(o.Args)) {
+		if k == "" || strings.ContainsAny(k, "= ") {
+			return &OptionError{"build-arg", fmt.Sprintf("%q is not a name", k)}
+		}
+	}
+	return o.validateCommon()
+}
+
+// validateCommon looks at what Build and Solve have in common.
+func (o *Options) validateCommon() error {
 	if _, err := o.names(); err != nil {
 		return err
 	}
@@ -144,11 +160,6 @@ func (o *Options) validate() error {
 	for _, v := range o.Volumes {
 		if !filepath.IsAbs(v.Source) || !path.IsAbs(v.Target) {
 			return &OptionError{"volume", fmt.Sprintf("%s:%s: both paths must be absolute", v.Source, v.Target)}
-		}
-	}
-	for _, k := range slices.Sorted(maps.Keys(o.Args)) {
-		if k == "" || strings.ContainsAny(k, "= ") {
-			return &OptionError{"build-arg", fmt.Sprintf("%q is not a name", k)}
 		}
 	}
 	return nil

@@ -214,12 +214,9 @@ func (b *build) local(op *graph.Local) (*source.Local, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(op.Include) > 0 {
-		return nil, fmt.Errorf("include patterns of a local source are not supported yet")
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	id := op.Name + "\n" + strings.Join(op.Exclude, "\n")
+	id := fmt.Sprintf("%q %q %q", op.Name, op.Exclude, op.Include)
 	if l := b.locals[id]; l != nil {
 		return l, nil
 	}
@@ -227,7 +224,7 @@ func (b *build) local(op *graph.Local) (*source.Local, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := source.OpenLocal(dir, op.Exclude, index)
+	l, err := source.OpenLocal(dir, op.Exclude, op.Include, index)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func testEmbedRun(t *testing.T, p *place) {
 			"RUN cat /greeting > /owned && chown 33:44 /owned && test \"$(stat -c %u:%g /owned)\" = 33:44\n",
 		"greeting": "built by a program\n",
 	})
-	out, err := p.program(embed(t), dir, "embedded").CombinedOutput()
+	out, err := p.program(compiled(t, "embed"), dir, "embedded").CombinedOutput()
 	if err != nil {
 		t.Fatalf("embed: %v\n%s", err, out)
 	}
@@ -58,7 +58,7 @@ func TestEmbedWithoutSubIDs(t *testing.T) {
 	p.become(nobody, nobody, open(t)) // root's folder: to others it is read-only
 	p.withBusybox()
 	content := map[string]string{"Dockerfile": "FROM busybox\nCOPY greeting /\n", "greeting": "hello\n"}
-	out, err := p.program(embed(t), shared(t, content), "embedded").CombinedOutput()
+	out, err := p.program(compiled(t, "embed"), shared(t, content), "embedded").CombinedOutput()
 	if err != nil {
 		t.Fatalf("embed: %v\n%s", err, out)
 	}
@@ -70,9 +70,23 @@ func TestEmbedWithoutSubIDs(t *testing.T) {
 	// A RUN cannot be had, and says what is missing.
 	with := maps.Clone(content)
 	with["Dockerfile"] += "RUN true\n"
-	out, err = p.program(embed(t), shared(t, with)).CombinedOutput()
+	out, err = p.program(compiled(t, "embed"), shared(t, with)).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "/etc/subuid") {
 		t.Errorf("RUN without sub-ids: %v\n%s", err, out)
+	}
+	nothingLeft(t, p.store, p.binary)
+}
+
+// The program that makes its own graph: commands side by side, merge, diff, and the output of a mount.
+func TestLLB(t *testing.T) {
+	p := newPlace(t).withBusybox()
+	out, err := p.program(compiled(t, "llb"), "busybox", "merged").CombinedOutput()
+	if err != nil {
+		t.Fatalf("llb: %v\n%s", err, out)
+	}
+	wantDigest(t, out)
+	if got, _ := p.run("run", "merged", "sh", "-c", "cat /one /two /aside; test -e /bin/yes || echo gone"); got != "one\ntwo\naside\ngone\n" {
+		t.Errorf("got %q", got)
 	}
 	nothingLeft(t, p.store, p.binary)
 }
@@ -84,11 +98,11 @@ func wantDigest(t *testing.T, out []byte) {
 	}
 }
 
-// embed builds the program.
-func embed(t *testing.T) string {
+// compiled builds one of the example programs.
+func compiled(t *testing.T, name string) string {
 	t.Helper()
-	binary := filepath.Join(open(t), "embed")
-	cmd := exec.Command("go", "build", "-o", binary, "./embed")
+	binary := filepath.Join(open(t), name)
+	cmd := exec.Command("go", "build", "-o", binary, "./"+name)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)

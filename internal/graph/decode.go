@@ -86,6 +86,9 @@ func (d *decoder) step(id digest.Digest) (*Step, error) {
 	if s.Op, err = decodeOp(op, len(s.Inputs)); err != nil {
 		return nil, &LineError{Span: s.Source, Err: err}
 	}
+	if s.Name == "" {
+		s.Name = name(s.Op)
+	}
 	d.steps[id] = s
 	d.graph.Steps = append(d.graph.Steps, s)
 	return s, nil

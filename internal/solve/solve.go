@@ -186,15 +186,18 @@ func (s *Solver) step(ctx context.Context, step *graph.Step) ([][]Layer, error) 
 
 // perform does what a step's operation asks for.
 func (s *Solver) perform(ctx context.Context, step *graph.Step) ([][]Layer, error) {
+	var outs [][]Layer
+	var err error
 	switch op := step.Op.(type) {
 	case *graph.Image:
 		return s.image(ctx, step, op)
 	case *graph.Merge:
 		return s.merge(ctx, step)
 	case *graph.Diff:
-		return s.diff(ctx, step, op)
+		outs, err = s.diff(ctx, step, op)
+	default:
+		outs, err = s.work(ctx, step)
 	}
-	outs, err := s.work(ctx, step)
 	if err != nil {
 		err = located(step, err)
 		s.fail(err)
@@ -316,6 +319,8 @@ func (s *Solver) prepare(ctx context.Context, step *graph.Step) (job, error) {
 		return s.prepareFile(ctx, step, op)
 	case *graph.Exec:
 		return s.prepareExec(ctx, step, op)
+	case *graph.Diff:
+		return s.prepareDiff(ctx, step, op)
 	case *graph.Local, *graph.HTTP, *graph.Git:
 		return s.prepareFiles(ctx, step)
 	default:

@@ -68,7 +68,7 @@ func (f *fixture) solver(store *faces.Store) *Solver {
 			}
 			return store.Local(l), nil
 		},
-		Local: func(op *graph.Local) (*source.Local, error) { return source.OpenLocal(f.dir, op.Exclude, nil) },
+		Local: func(op *graph.Local) (*source.Local, error) { return source.OpenLocal(f.dir, op.Exclude, op.Include, nil) },
 	}
 }
 

@@ -2,7 +2,6 @@ package solve
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -53,30 +52,6 @@ func (s *Solver) merge(ctx context.Context, step *graph.Step) ([][]Layer, error)
 		out = append(out, in...)
 	}
 	return [][]Layer{out}, nil
-}
-
-// diff takes from the upper input what the lower has already.
-func (s *Solver) diff(ctx context.Context, step *graph.Step, op *graph.Diff) ([][]Layer, error) {
-	ins, err := s.outputs(ctx, step.Inputs, func(int) bool { return true })
-	if err != nil {
-		return nil, err
-	}
-	var lower, upper []Layer
-	if op.Lower >= 0 {
-		lower = ins[op.Lower]
-	}
-	if op.Upper >= 0 {
-		upper = ins[op.Upper]
-	}
-	if len(lower) > len(upper) {
-		return nil, fmt.Errorf("diff: the upper input is not built on the lower one, which is not supported yet")
-	}
-	for i, l := range lower {
-		if upper[i].DiffID != l.DiffID {
-			return nil, fmt.Errorf("diff: the upper input is not built on the lower one, which is not supported yet")
-		}
-	}
-	return [][]Layer{upper[len(lower):]}, nil
 }
 
 // filesJob makes one layer of all files of a directory, a download or a

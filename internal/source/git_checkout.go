@@ -47,7 +47,7 @@ func (c *Checkout) checkout(ctx context.Context, bare string, at *revision) (*gi
 	if err := onlyDirs(in.workTree, c.op.Subdir); err != nil {
 		return nil, err
 	}
-	local, err := OpenLocal(filepath.Join(in.workTree, filepath.FromSlash(c.op.Subdir)), nil, nil)
+	local, err := OpenLocal(filepath.Join(in.workTree, filepath.FromSlash(c.op.Subdir)), nil, nil, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -54,9 +54,10 @@ type localFile struct {
 }
 
 // OpenLocal opens the build context dir, leaving out what the ignore patterns
-// (as of [ReadIgnore]) match. A nil index remembers no digests.
-func OpenLocal(dir string, ignore []string, index *StatIndex) (*Local, error) {
-	ig, err := newIgnorer(ignore)
+// (as of [ReadIgnore]) match, and if there are include patterns what none of
+// them matches. A nil index remembers no digests.
+func OpenLocal(dir string, ignore, include []string, index *StatIndex) (*Local, error) {
+	ig, err := newIgnorer(ignore, include)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +162,7 @@ func (l *Local) find(ctx context.Context, name string) (localFile, error) {
 		return f, err
 	}
 	left := false
-	if f.Type == layer.Directory && l.ignore.mayHold(name) {
+	if f.Type == layer.Directory && l.ignore.mayHold(name, v) {
 		if left, err = l.anyLeft(ctx, name, v); err != nil {
 			return f, err
 		}

@@ -109,63 +109,110 @@ func checkPattern(p string) error {
 	return err
 }
 
-// ignorer decides what ignore patterns leave.
+// ignorer decides what patterns leave of a directory.
 type ignorer struct {
-	mu        sync.Mutex // the matcher compiles its patterns as it goes
-	matcher   *patternmatcher.PatternMatcher
-	negations [][]string // the path elements of each
+	exclude *matcher
+	include *matcher // turned round: it leaves out what is not included; nil for everything
 }
 
 // verdict is the decision about one path; the one about its parent directory
 // is an input of it. The zero verdict is that of the root, which always stays.
 type verdict struct {
-	out  bool
-	info patternmatcher.MatchInfo
+	out                          bool
+	byExclude, byInclude         bool // which of the patterns left it out
+	excludeResult, includeResult patternmatcher.MatchInfo
 }
 
-func newIgnorer(patterns []string) (*ignorer, error) {
-	for _, p := range patterns {
-		if strings.TrimSpace(p) == "" {
-			continue
-		}
-		if err := checkPattern(strings.TrimSpace(p)); err != nil {
-			return nil, fmt.Errorf("ignore pattern %q: %w", p, err)
+func newIgnorer(exclude, include []string) (*ignorer, error) {
+	ig := &ignorer{}
+	var err error
+	if ig.exclude, err = newMatcher(exclude); err != nil {
+		return nil, fmt.Errorf("ignore %w", err)
+	}
+	if len(include) == 0 {
+		return ig, nil
+	}
+	turned := []string{"**"}
+	for _, p := range include {
+		if kept, ok := strings.CutPrefix(p, "!"); ok {
+			turned = append(turned, kept)
+		} else {
+			turned = append(turned, "!"+p)
 		}
 	}
-	m, err := patternmatcher.New(patterns)
-	if err != nil {
-		return nil, fmt.Errorf("ignore patterns: %w", err)
-	}
-	ig := &ignorer{matcher: m}
-	for _, p := range m.Patterns() {
-		if p.Exclusion() {
-			ig.negations = append(ig.negations, strings.Split(filepath.ToSlash(p.String()), "/"))
-		}
+	if ig.include, err = newMatcher(turned); err != nil {
+		return nil, fmt.Errorf("include %w", err)
 	}
 	return ig, nil
 }
 
 // judge decides about name, whose parent directory got the verdict parent.
 func (ig *ignorer) judge(name string, parent verdict) verdict {
-	if len(ig.matcher.Patterns()) == 0 {
-		return verdict{}
+	var v verdict
+	v.byExclude, v.excludeResult = ig.exclude.match(name, parent.excludeResult)
+	if ig.include != nil {
+		v.byInclude, v.includeResult = ig.include.match(name, parent.includeResult)
 	}
-	ig.mu.Lock()
-	defer ig.mu.Unlock()
-	// Every pattern was compiled before: there is no error left to have.
-	out, info, _ := ig.matcher.MatchesUsingParentResults(name, parent.info)
-	return verdict{out: out, info: info}
+	v.out = v.byExclude || v.byInclude
+	return v
 }
 
-// mayHold tells whether a negation could match something below the directory
-// name, which is itself left out. It may say yes in vain, never no: a pattern
-// that is no longer than name matches nothing below it, except with "**".
-func (ig *ignorer) mayHold(name string) bool {
-	if len(ig.negations) == 0 {
+// mayHold tells whether anything below the directory name could stay, which
+// got the verdict v itself. It may say yes in vain, never no.
+func (ig *ignorer) mayHold(name string, v verdict) bool {
+	return (!v.byExclude || ig.exclude.negates(name)) && (!v.byInclude || ig.include.negates(name))
+}
+
+// matcher is a list of patterns of which the last that matches decides.
+type matcher struct {
+	mu        sync.Mutex // the patterns are compiled on the way
+	patterns  *patternmatcher.PatternMatcher
+	negations [][]string // the path elements of each
+}
+
+func newMatcher(patterns []string) (*matcher, error) {
+	for _, p := range patterns {
+		if strings.TrimSpace(p) == "" {
+			continue
+		}
+		if err := checkPattern(strings.TrimSpace(p)); err != nil {
+			return nil, fmt.Errorf("pattern %q: %w", p, err)
+		}
+	}
+	m, err := patternmatcher.New(patterns)
+	if err != nil {
+		return nil, fmt.Errorf("patterns: %w", err)
+	}
+	out := &matcher{patterns: m}
+	for _, p := range m.Patterns() {
+		if p.Exclusion() {
+			out.negations = append(out.negations, strings.Split(filepath.ToSlash(p.String()), "/"))
+		}
+	}
+	return out, nil
+}
+
+// match tells whether the patterns match name, whose parent got that result.
+func (m *matcher) match(name string, parent patternmatcher.MatchInfo) (bool, patternmatcher.MatchInfo) {
+	if len(m.patterns.Patterns()) == 0 {
+		return false, patternmatcher.MatchInfo{}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	// Every pattern was compiled before: there is no error left to have.
+	out, info, _ := m.patterns.MatchesUsingParentResults(name, parent)
+	return out, info
+}
+
+// negates tells whether a negation could match something below the directory
+// name: a pattern that is no longer than name matches nothing below it, except
+// with "**".
+func (m *matcher) negates(name string) bool {
+	if len(m.negations) == 0 {
 		return false
 	}
 	elems := strings.Split(name, "/")
-	for _, n := range ig.negations {
+	for _, n := range m.negations {
 		if reachesBelow(n, elems) {
 			return true
 		}

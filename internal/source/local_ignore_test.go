@@ -208,7 +208,7 @@ func FuzzIgnore(f *testing.F) {
 		if err != nil {
 			return
 		}
-		l, err := OpenLocal(dir, patterns, nil)
+		l, err := OpenLocal(dir, patterns, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

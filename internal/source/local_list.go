@@ -67,7 +67,7 @@ func (l *Local) list(ctx context.Context, name string, d *localDir) error {
 // part of the tree.
 func (l *Local) judged(ctx context.Context, h *hostDir, d *localDir, base, name string) (localFile, error) {
 	v := l.ignore.judge(name, d.verdict)
-	if v.out && !l.ignore.mayHold(name) {
+	if v.out && !l.ignore.mayHold(name, v) {
 		return localFile{}, nil
 	}
 	f, ok := d.looked[base]

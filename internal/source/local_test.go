@@ -43,7 +43,7 @@ func plant(t *testing.T, files map[string]string) string {
 
 func openLocal(t *testing.T, dir string, ignore []string, x *StatIndex) *Local {
 	t.Helper()
-	l, err := OpenLocal(dir, ignore, x)
+	l, err := OpenLocal(dir, ignore, nil, x)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +267,7 @@ func TestLocalStops(t *testing.T) {
 func TestOpenLocalErrors(t *testing.T) {
 	dir := plant(t, map[string]string{"file": ""})
 	for _, d := range []string{filepath.Join(dir, "none"), filepath.Join(dir, "file")} {
-		if l, err := OpenLocal(d, nil, nil); err == nil || !strings.Contains(err.Error(), "build context "+d+": ") {
+		if l, err := OpenLocal(d, nil, nil, nil); err == nil || !strings.Contains(err.Error(), "build context "+d+": ") {
 			t.Errorf("OpenLocal(%s) = %v, %v", d, l, err)
 		}
 	}
