@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -46,7 +45,7 @@ func (o *Archive) Write(ctx context.Context, r *Result) error {
 	write := func(w io.Writer) error { return writeTar(ctx, w, files) }
 	switch {
 	case o.Path != "":
-		err = o.toFile(write)
+		err = toFile(o.Path, write)
 	case o.Writer != nil:
 		err = write(o.Writer)
 	default:
@@ -56,24 +55,6 @@ func (o *Archive) Write(ctx context.Context, r *Result) error {
 		return fmt.Errorf("archive %s: %w", o.Path, err)
 	}
 	return nil
-}
-
-// toFile writes the file whole or not at all, unless Path is a pipe or a
-// device, which must not be replaced by a file.
-func (o *Archive) toFile(write func(io.Writer) error) error {
-	fi, err := os.Stat(o.Path)
-	if err != nil || fi.Mode().IsRegular() {
-		return replaceFile(o.Path, write)
-	}
-	f, err := os.OpenFile(o.Path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	err = write(f)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	return err
 }
 
 // member is one file of the archive; a name that ends in "/" is a directory.

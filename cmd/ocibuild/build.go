@@ -78,7 +78,7 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	fs.StringArrayVar(&f.noCacheFilter, "no-cache-filter", nil, "`STAGE[,STAGE]`: do the steps of these anew")
 	fs.BoolVar(&f.pull, "pull", false, "ask the registry for base images that the store has")
 	fs.StringArrayVarP(&f.outputs, "output", "o", nil,
-		"`type=TYPE,dest=PATH`: where the image goes instead of the store:\noci (archive; tar=false: folder), docker (archive), registry, image (the store);\nrewrite-timestamp=true: no new file is later than SOURCE_DATE_EPOCH")
+		"`type=TYPE,dest=PATH`: where the image goes instead of the store:\noci (archive; tar=false: folder), docker (archive), registry, image (the store),\nlocal (the files in a folder; a PATH alone is one), tar (the files);\nrewrite-timestamp=true: no new file is later than SOURCE_DATE_EPOCH")
 	fs.BoolVar(&f.push, "push", false, "push to the registry of each -t: -o type=registry")
 	fs.StringArrayVar(&f.secrets, "secret", nil, "`id=ID,src=FILE` or id=ID,env=VARIABLE, for RUN --mount=type=secret")
 	fs.StringVar(&f.network, "network", "", "network of RUN, `MODE`: host or none (default host)")

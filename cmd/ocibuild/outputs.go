@@ -26,8 +26,11 @@ func parseOutput(s string) (*destination, error) {
 		return nil, err
 	}
 	if len(list) == 1 && list[0].bare {
-		return nil, usagef("--output %q: the image's files in a folder or a tar (type=local, type=tar) are not supported yet; "+
-			"type=oci,dest=%s writes an image archive", s, s)
+		d := &destination{kind: "local", dest: s}
+		if s == "-" {
+			d.kind = "tar"
+		}
+		return d, d.check(s)
 	}
 	d := &destination{}
 	for _, f := range list {
@@ -66,7 +69,7 @@ func (d *destination) set(s string, f field) error {
 
 func (d *destination) check(s string) error {
 	switch d.kind {
-	case "oci", "docker":
+	case "oci", "docker", "local", "tar":
 		return d.checkFile(s)
 	case "registry", "image":
 		if d.dest != "" || d.folder {
@@ -74,12 +77,10 @@ func (d *destination) check(s string) error {
 		}
 		d.push = d.push || d.kind == "registry"
 		return nil
-	case "local", "tar":
-		return usagef("--output %q: type=%s is not supported yet", s, d.kind)
 	case "":
 		return usagef("--output %q: no type", s)
 	}
-	return usagef("--output %q: type %q is not one of oci, docker, registry, image", s, d.kind)
+	return usagef("--output %q: type %q is not one of oci, docker, local, tar, registry, image", s, d.kind)
 }
 
 func (d *destination) checkFile(s string) error {
@@ -88,7 +89,11 @@ func (d *destination) checkFile(s string) error {
 		return usagef("--output %q: no dest, and there is no docker daemon that it could be given to", s)
 	case d.dest == "":
 		return usagef("--output %q: no dest", s)
-	case d.folder && (d.kind == "docker" || d.dest == "-"):
+	case d.kind == "local" && d.dest == "-":
+		return usagef("--output %q: a folder cannot be standard output; type=tar can", s)
+	case len(d.names) > 0 && (d.kind == "local" || d.kind == "tar"):
+		return usagef("--output %q: name is for images, and this is their files alone", s)
+	case d.folder && (d.kind != "oci" || d.dest == "-"):
 		return usagef("--output %q: tar=false wants type=oci and a folder", s)
 	case d.push:
 		return usagef("--output %q: push=true wants type=image or type=registry", s)
@@ -177,6 +182,8 @@ func (out *destinations) add(c *cli, f *buildFlags, o *builder.Options, d *desti
 		return nil
 	case d.kind == "image":
 		return nil
+	case d.kind == "local":
+		out.sinks = append(out.sinks, &output.Folder{Dir: d.dest})
 	case d.folder:
 		out.sinks = append(out.sinks, &output.Layout{Dir: d.dest, Names: d.names})
 	case d.dest == "-":
@@ -184,7 +191,13 @@ func (out *destinations) add(c *cli, f *buildFlags, o *builder.Options, d *desti
 			return usagef("--output dest=-: standard output is a terminal, or used twice")
 		}
 		out.stdout = true
+		if d.kind == "tar" {
+			out.sinks = append(out.sinks, &output.Tar{Writer: c.stdout})
+			break
+		}
 		out.sinks = append(out.sinks, &output.Archive{Writer: c.stdout, Names: d.names, Docker: d.kind == "docker"})
+	case d.kind == "tar":
+		out.sinks = append(out.sinks, &output.Tar{Path: d.dest})
 	default:
 		out.sinks = append(out.sinks, &output.Archive{Path: d.dest, Names: d.names, Docker: d.kind == "docker"})
 	}
