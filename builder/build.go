@@ -114,7 +114,7 @@ func (b *build) solve(parts []*part) (*Result, error) {
 		return nil, err
 	}
 	for i, p := range parts {
-		p.layers = layers[i]
+		p.layers = slices.Clone(layers[i]) // rewrite puts others in their place
 	}
 	r, err := b.write(parts, sinks)
 	if err != nil {

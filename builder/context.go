@@ -25,7 +25,7 @@ import (
 	"github.com/ocibuild/ocibuild/layer"
 )
 
-// maxDockerfile is the most bytes of a Dockerfile that comes as a stream.
+// maxDockerfile is the most bytes of a Dockerfile, or of its ignore file.
 const maxDockerfile = 16 << 20
 
 var webURL = regexp.MustCompile(`^https?://`)
@@ -124,13 +124,23 @@ func (b *build) solveContext(ctx context.Context, g *graph.Graph) (layer.Tree, e
 	s := b.solver()
 	results, err := s.Solve(b.ctx, g)
 	if err := errors.Join(err, s.Wait()); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("build context%s: %w", b.fetched(g), err)
 	}
 	plain := make([]*layer.Layer, len(results[0]))
 	for i, l := range results[0] {
 		plain[i] = l.Layer
 	}
 	return layer.NewView(plain), nil
+}
+
+// fetched says where the archive of a context was fetched from, if it was.
+func (b *build) fetched(g *graph.Graph) string {
+	for _, step := range g.Steps {
+		if op, ok := step.Op.(*graph.HTTP); ok && b.remotes.uploadOf(op) == nil {
+			return " " + graph.Redact(op.URL)
+		}
+	}
+	return ""
 }
 
 func treeOf(ctx context.Context, r solve.Remote, err error) (layer.Tree, error) {
@@ -230,10 +240,10 @@ func (b *build) file(local, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
+	inside := strings.TrimPrefix(path.Clean("/"+name), "/")
+	data, err := source.ReadInside(dir, inside, maxDockerfile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("read %s: %w", filepath.Join(dir, filepath.FromSlash(inside)), err)
 	}
-	defer root.Close()
-	return root.ReadFile(filepath.FromSlash(strings.TrimPrefix(path.Clean("/"+name), "/")))
+	return data, err
 }

@@ -11,7 +11,7 @@ import (
 
 // result makes the documents around the layers.
 func (b *build) result(parts []*part) (*Result, error) {
-	r := &Result{Names: b.names}
+	r := &Result{Names: b.names, Epoch: parts[0].dates.epoch}
 	for _, p := range parts {
 		img, err := b.image(p)
 		if err != nil {

@@ -50,6 +50,8 @@ func (o *Options) validateSolve() error {
 		{"label", len(o.Labels) > 0},
 		{"no-cache-filter", o.NoCacheFilter != nil},
 		{"network", o.Network != ""},
+		{"add-host", len(o.ExtraHosts) > 0},
+		{"limits", o.Limits.forDockerfile()},
 		{"rewrite-timestamp", o.RewriteTimestamps},
 	} {
 		if f.set {

@@ -45,8 +45,6 @@ func (o *Options) validateContexts() error {
 			return &OptionError{"build-context", fmt.Sprintf("%q and %q are one name", seen[name], k)}
 		case o.Contexts[k] == "":
 			return &OptionError{"build-context", fmt.Sprintf("%s: no directory, image or URL is given", k)}
-		case strings.HasPrefix(o.Contexts[k], "target:"):
-			return &OptionError{"build-context", fmt.Sprintf("%s: a target of another build (%s) is not supported", k, o.Contexts[k])}
 		}
 		seen[name] = k
 	}
@@ -70,7 +68,7 @@ func (b *build) namedContexts() (map[string]string, error) {
 }
 
 func (b *build) namedContext(name, value string) (string, error) {
-	if strings.HasPrefix(value, "docker-image://") {
+	if strings.HasPrefix(value, "docker-image://") || strings.HasPrefix(value, frontend.TargetContext) {
 		return value, nil
 	}
 	if spec, ok := strings.CutPrefix(value, "oci-layout://"); ok {
@@ -108,6 +106,7 @@ func (b *build) importLayout(spec string) (digest.Digest, error) {
 		return "", err
 	}
 	defer func() { _ = layout.Close() }() // it was only read
+	layout.Limits = b.o.Bounds.Image
 	root := digest.Digest(dgst)
 	if root == "" {
 		if root, err = layout.Find(tag); err != nil {

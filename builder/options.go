@@ -47,8 +47,8 @@ type Options struct {
 	// DockerfileData is the Dockerfile itself, in place of a file.
 	DockerfileData []byte
 	// Contexts are further contexts for FROM, COPY --from and RUN --mount, by
-	// name: a directory, a URL as for Context, "docker-image://NAME", or
-	// "oci-layout://FOLDER[:TAG][@DIGEST]".
+	// name: a directory, a URL as for Context, "docker-image://NAME",
+	// "oci-layout://FOLDER[:TAG][@DIGEST]", or "target:STAGE" of the Dockerfile.
 	Contexts map[string]string
 	// Target is the stage to build; empty means the last.
 	Target string
@@ -67,6 +67,13 @@ type Options struct {
 	NoCacheFilter []string
 	// Network is what RUN sees by default: "" or "host" the host's, "none" nothing.
 	Network string
+	// Isolation is how RUN is kept apart from this machine, one of Isolations;
+	// empty means the best way that works here.
+	Isolation string
+	// Runtime is the name or the path of an OCI runtime, such as runc or crun, that
+	// runs the commands of RUN; empty means the sandbox that is built in. It takes
+	// the isolation root or userns.
+	Runtime string
 	// Store is the directory of the local store; empty means the user's own
 	// (cache.DefaultDir).
 	Store string
@@ -74,9 +81,20 @@ type Options struct {
 	Compression layer.Compression
 	// Secrets are what RUN --mount=type=secret may ask for.
 	Secrets []Secret
+	// SSH are the agents that RUN --mount=type=ssh and git may speak to.
+	SSH []SSH
+	// Allow are rights that a build takes only when it is given them:
+	// AllowInsecure and the like.
+	Allow []string
+	// ExtraHosts are added to /etc/hosts of every RUN.
+	ExtraHosts []ExtraHost
+	// Limits bound what each RUN takes of the machine.
+	Limits Limits
 	// Volumes are files and directories of this machine that every RUN sees,
 	// read-only. They never become part of a layer or of a cache key.
 	Volumes []Volume
+	// Bounds are what images, archives and downloads may demand, at most.
+	Bounds Bounds
 	// Registries says how to reach registries. Give the sinks the same one.
 	Registries *Registries
 	// Config is the image's configuration for Solve; Build makes its own of the
@@ -135,9 +153,9 @@ func (o *Options) validate() error {
 	case o.Dockerfile != "" && o.DockerfileData != nil:
 		return &OptionError{"dockerfile", "given as a file and as data"}
 	case o.NoCache && len(o.NoCacheFilter) > 0:
-		return &OptionError{"no-cache-filter", "without a cache for all stages, there are none to choose"}
+		return &OptionError{"no-cache-filter", "given with no-cache, which means all stages"}
 	case slices.ContainsFunc(o.NoCacheFilter, func(s string) bool { return s == "" || strings.Contains(s, ",") }):
-		return &OptionError{"no-cache-filter", fmt.Sprintf("%q: not names of stages", o.NoCacheFilter)}
+		return &OptionError{"no-cache-filter", fmt.Sprintf("%q: the name of a stage is empty or has a comma", o.NoCacheFilter)}
 	case !slices.Contains([]string{"", "default", "host", "none"}, o.Network):
 		return &OptionError{"network", fmt.Sprintf("%q is not one of host, none", o.Network)}
 	}
@@ -155,6 +173,12 @@ func (o *Options) validateCommon() error {
 		return err
 	}
 	if err := o.validateAnnotations(); err != nil {
+		return err
+	}
+	if err := o.validateRun(); err != nil {
+		return err
+	}
+	if err := o.validateIsolation(); err != nil {
 		return err
 	}
 	for _, v := range o.Volumes {
@@ -183,17 +207,14 @@ func (o *Options) names() ([]string, error) {
 	return names, nil
 }
 
-// wanted returns each platform that was asked for once; the zero value if none was.
+// wanted returns the platforms that were asked for; the zero value if none was.
 func (o *Options) wanted() []ocispec.Platform {
-	var out []ocispec.Platform
-	for _, p := range o.Platforms {
-		p = platforms.Normalize(p)
-		if !slices.ContainsFunc(out, platforms.OnlyStrict(p).Match) {
-			out = append(out, p)
-		}
+	if len(o.Platforms) == 0 {
+		return []ocispec.Platform{{}}
 	}
-	if len(out) == 0 {
-		out = append(out, ocispec.Platform{})
+	out := make([]ocispec.Platform, len(o.Platforms))
+	for i, p := range o.Platforms {
+		out[i] = platforms.Normalize(p)
 	}
 	return out
 }

@@ -27,8 +27,8 @@ type remotes struct {
 
 func (b *build) newRemotes() remotes {
 	return remotes{
-		web: &source.Web{Store: b.dir, Secret: b.secret, Counter: b.o.Registries.Counter},
-		git: &source.Git{Store: b.dir, Secret: b.secret, Now: b.o.Now},
+		web: &source.Web{Store: b.dir, Secret: b.secret, Counter: b.o.Registries.Counter, MaxSize: b.o.Bounds.Download},
+		git: &source.Git{Store: b.dir, Secret: b.secret, SSHAgent: b.agents.socket, Now: b.o.Now},
 		mu:  &sync.Mutex{}, has: map[string]solve.Remote{},
 	}
 }

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -18,6 +19,9 @@ type Result struct {
 	// Index is the image index (image-spec, image-index.md); nil for one image.
 	Index  []byte
 	Images []*Image // in the order of Options.Platforms
+	// Epoch is SOURCE_DATE_EPOCH, which is the time of all files where only they
+	// are written; nil if it was not given.
+	Epoch *time.Time
 	// Received and Sent are bytes on the connections to registries; zero if
 	// Options.Registries counts nothing.
 	Received, Sent int64

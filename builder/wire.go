@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -46,6 +47,7 @@ type build struct {
 	contexts map[string]string // the named contexts as the frontend wants them
 	warned   map[frontend.Warning]bool
 	worker   *worker.Client
+	agents   *agents
 }
 
 func newBuild(ctx context.Context, o Options) (*build, error) {
@@ -70,8 +72,12 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 		b.o.Now = time.Now()
 	}
 	b.ctx, b.stop = context.WithCancel(ctx)
-	b.faces = &faces.Store{Dir: b.dir, Compression: o.Compression}
-	b.images = &source.Images{Store: b.faces, Registries: b.o.Registries}
+	b.faces = &faces.Store{Dir: b.dir, Compression: o.Compression, Limits: o.Bounds.Layer}
+	b.images = &source.Images{Store: b.faces, Registries: b.o.Registries, Limits: o.Bounds.Image}
+	if b.agents, err = openAgents(b.ctx, o.SSH); err != nil {
+		b.stop()
+		return nil, err
+	}
 	b.remotes = b.newRemotes()
 	return b, nil
 }
@@ -86,7 +92,7 @@ func (b *build) close() error {
 	for _, l := range b.locals {
 		errs = append(errs, l.Close())
 	}
-	errs = append(errs, b.remotes.close())
+	errs = append(errs, b.remotes.close(), b.agents.close())
 	if b.main.temp != "" {
 		errs = append(errs, os.RemoveAll(b.main.temp))
 	}
@@ -112,7 +118,7 @@ func (b *build) open() error {
 func (b *build) frontend(p ocispec.Platform) frontend.Options {
 	fo := frontend.Options{
 		Files: b.file, Filename: b.dockerfileName(), Target: b.o.Target, Args: b.o.Args, Labels: b.o.Labels,
-		Platform: p, MultiPlatform: b.o.multiPlatform(), Images: b, Warn: b.warn,
+		Run: b.o.run(), Platform: p, MultiPlatform: b.o.multiPlatform(), Images: b, Warn: b.warn,
 		Context: b.main.url, Contexts: b.contexts, LocalDockerfile: b.o.DockerfileData != nil, Solve: b.solveContext, Modified: b.remotes.modified,
 	}
 	switch {
@@ -188,7 +194,8 @@ func (b *build) solver() *solve.Solver {
 		Faces: b.faces, Image: b.resolve, Layer: b.layer, Local: b.local, Remote: b.remotes.find, Worker: b.startWorker, Secret: b.secret,
 		Progress: b.o.Progress, Jobs: int64(b.o.Jobs), Now: b.o.Now,
 	}
-	s.Network.ResolvConf, s.Network.Hosts = sandbox.NetworkFiles()
+	s.ResolvConf = sandbox.ResolvConf()
+	s.SSH, s.Insecure, s.Pids = b.agents.serve, slices.Contains(b.o.Allow, AllowInsecure), b.o.Limits.Pids
 	for _, v := range b.o.Volumes {
 		s.HostMounts = append(s.HostMounts, worker.Mount{Type: "host", Source: v.Source, Target: v.Target, ReadOnly: true})
 	}
@@ -239,7 +246,7 @@ func (b *build) startWorker(context.Context) (*worker.Client, error) {
 		return b.worker, nil
 	}
 	// The worker outlives the step that asked for it first.
-	c, err := worker.Start(b.ctx, worker.Options{Store: b.dir.Path()})
+	c, err := worker.Start(b.ctx, worker.Options{Store: b.dir.Path(), Isolation: b.o.Isolation, Runtime: b.o.Runtime, Limits: b.o.Bounds.Layer})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -90,6 +91,30 @@ func TestRecords(t *testing.T) {
 	if _, err := d.Get(ctx, k); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a damaged record: %v, want a miss with its reason", err)
 	}
+}
+
+// Builds whose steps look alike share a key, the hint, and each has keys of its
+// own beside it: what one puts must never stand under a key of another.
+func TestRecordsOfOneKeyAtOnceKeepTheirOwn(t *testing.T) {
+	d, ctx, shared := open(t), context.Background(), sum("shared")
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for n := range 200 {
+				mine := fmt.Sprintf("%d-%d", i, n)
+				r := &Record{Parts: []Part{{"who", mine}}}
+				if err := d.Put(ctx, shared, r, sum(mine)); err != nil {
+					t.Error(err)
+					return
+				}
+				if got, err := d.Get(ctx, sum(mine)); err != nil || got.Parts[0].Value != mine {
+					t.Errorf("under the key of %s: %+v, %v", mine, got, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestBlobsAreVerified(t *testing.T) {

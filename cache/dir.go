@@ -55,10 +55,14 @@ func DefaultDir() (string, error) {
 }
 
 // OpenDir opens the store at path and makes it if there is none. Only its
-// owner may enter it.
+// owner may enter it; one that others own, or may write to, is refused, since
+// they would decide what is built.
 func OpenDir(path string) (*Dir, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", path, err)
+	}
+	if err := private(path); err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
 	d := &Dir{path: path}
@@ -124,13 +128,21 @@ func (d *Dir) Put(_ context.Context, k Key, r *Record, also ...Key) error {
 	if err != nil {
 		return fmt.Errorf("record %s: %w", k, err)
 	}
-	if err := d.replace(d.keyPath(k), data); err != nil {
+	// The other keys get the file before it is k's: under k, another process may
+	// put its own meanwhile.
+	tmp, err := d.write(data)
+	if err != nil {
 		return fmt.Errorf("record %s: %w", k, err)
 	}
 	for _, a := range also {
-		if err := d.alias(d.keyPath(k), d.keyPath(a), data); err != nil {
+		if err := d.alias(tmp, d.keyPath(a), data); err != nil {
+			os.Remove(tmp)
 			return fmt.Errorf("record %s: %w", a, err)
 		}
+	}
+	if err := d.rename(tmp, d.keyPath(k)); err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("record %s: %w", k, err)
 	}
 	return nil
 }
@@ -194,21 +206,32 @@ func (d *Dir) sub(elem ...string) string {
 
 // replace writes data to path so that a reader sees the old or the new content.
 func (d *Dir) replace(path string, data []byte) error {
-	f, err := os.CreateTemp(d.sub("tmp"), "put-*")
+	tmp, err := d.write(data)
 	if err != nil {
 		return err
+	}
+	if err := d.rename(tmp, path); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return nil
+}
+
+// write makes a temporary file of data and returns its name.
+func (d *Dir) write(data []byte) (string, error) {
+	f, err := d.TempFile("put-*")
+	if err != nil {
+		return "", err
 	}
 	_, err = f.Write(data)
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	if err == nil {
-		err = d.rename(f.Name(), path)
-	}
 	if err != nil {
 		os.Remove(f.Name())
+		return "", err
 	}
-	return err
+	return f.Name(), nil
 }
 
 // rename moves a finished file to its place, whose directory may be missing.

@@ -5,8 +5,8 @@
 //	go run . -run '^copy/'    only these cases
 //
 // A case is a txtar file below cases: a Dockerfile, the files of the context,
-// "args" (flags, one a line) and "setup" (what txtar has no words for). The
-// line "# fails: TEXT" at its top says that it must fail, and what the errors
+// "args" (flags, one a line) and "setup" (what txtar has no words for). The same
+// files are served at the URL @web, as files and as git repositories. The line "# fails: TEXT" at its top says that it must fail, and what the errors
 // say, with " | " between ways of saying it. BuildKit's result lies beside it as JSON. Base images are made of the
 // files below bases and served by a registry on loopback.
 //
@@ -68,18 +68,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer r.Close()
-	if *reference {
-		return makeReference(ctx, cases, dir, r.Host(), *missing, stdout)
+	files, err := suite.StartServer(ctx)
+	if err != nil {
+		return err
 	}
-	return check(ctx, cases, dir, r.Host(), stdout)
+	defer files.Close()
+	place := peer.Place{Dir: dir, Mirror: r.Host(), Files: files}
+	if *reference {
+		return makeReference(ctx, cases, place, *missing, stdout)
+	}
+	return check(ctx, cases, place, stdout)
 }
 
 // jobs is how many cases are built at a time.
 const jobs = 2
 
 // makeReference builds the cases with BuildKit.
-func makeReference(ctx context.Context, cases []*suite.Case, dir, mirror string, missing bool, stdout io.Writer) error {
-	b, err := peer.StartBuildKit(ctx, dir, mirror)
+func makeReference(ctx context.Context, cases []*suite.Case, place peer.Place, missing bool, stdout io.Writer) error {
+	b, err := peer.StartBuildKit(ctx, place)
 	if err != nil {
 		return err
 	}
@@ -129,13 +135,13 @@ func unexpected(c *suite.Case, r *suite.Result) string {
 }
 
 // check builds the cases with ocibuild and compares.
-func check(ctx context.Context, cases []*suite.Case, dir, mirror string, stdout io.Writer) error {
+func check(ctx context.Context, cases []*suite.Case, place peer.Place, stdout io.Writer) error {
 	known, err := suite.ReadDifferences("DIFFERENCES.md")
 	if err != nil {
 		return err
 	}
 	found := make([][]string, len(cases))
-	o := &peer.Ocibuild{Dir: dir, Mirror: mirror}
+	o := &peer.Ocibuild{Place: place}
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.SetLimit(jobs)
 	for i, c := range cases {

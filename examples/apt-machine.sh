@@ -25,3 +25,24 @@ apt_sources() {
 		echo "$known"
 	fi
 }
+
+# debian_sources SUITE: the same, and where the machine uses none of them the public ones.
+debian_sources() {
+	apt_sources "$1" | grep . || cat <<-SOURCES
+		deb http://deb.debian.org/debian $1 main
+		deb http://deb.debian.org/debian $1-updates main
+		deb http://deb.debian.org/debian-security $1-security main
+	SOURCES
+}
+
+# apt_for ARCH DIR SUITE ARGUMENT…: apt-get for packages of another architecture. What it fetches and remembers is in DIR, an
+# absolute path; what the machine has installed is neither asked nor changed.
+apt_for() {
+	local arch=$1 dir=$2 suite=$3
+	shift 3
+	mkdir -p "$dir/lists/partial" "$dir/archives/partial"
+	touch "$dir/status"
+	[[ -s $dir/sources.list ]] || debian_sources "$suite" >"$dir/sources.list"
+	apt-get -o APT::Architecture="$arch" -o APT::Architectures="$arch" -o Dir::State="$dir" -o Dir::State::status="$dir/status" \
+		-o Dir::Cache="$dir" -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts=/dev/null "$@"
+}

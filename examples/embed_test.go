@@ -18,17 +18,7 @@ func TestEmbed(t *testing.T) {
 	t.Run("root", func(t *testing.T) { testEmbedRun(t, newPlace(t)) })
 	t.Run("user with sub-ids", func(t *testing.T) {
 		p := newPlace(t)
-		name := os.Getenv("OCIBUILD_TESTER")
-		if name == "" {
-			t.Skip("SKIPPED: OCIBUILD_TESTER names no user with sub-ids: make test makes one")
-		}
-		u, err := user.Lookup(name)
-		if err != nil {
-			t.Skipf("SKIPPED: OCIBUILD_TESTER: %v", err)
-		}
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		p.become(uid, gid, u.HomeDir)
+		p.becomeTester()
 		testEmbedRun(t, p)
 	})
 }
@@ -108,6 +98,22 @@ func compiled(t *testing.T, name string) string {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return binary
+}
+
+// becomeTester makes the user with sub-ids use the store.
+func (p *place) becomeTester() {
+	p.t.Helper()
+	name := os.Getenv("OCIBUILD_TESTER")
+	if name == "" {
+		p.t.Skip("SKIPPED: OCIBUILD_TESTER names no user with sub-ids: make test makes one")
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		p.t.Skipf("SKIPPED: OCIBUILD_TESTER: %v", err)
+	}
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	p.become(uid, gid, u.HomeDir)
 }
 
 // become makes somebody else use the store, which moves to where they can write.

@@ -80,11 +80,16 @@ func newPlace(t *testing.T) *place {
 	return &place{t: t, binary: ocibuild(t), store: filepath.Join(t.TempDir(), "store")}
 }
 
-// withBusybox brings busybox here from the store that the examples are built in.
 func (p *place) withBusybox() *place {
 	p.t.Helper()
-	path := filepath.Join(p.t.TempDir(), "busybox.tar")
-	output(p.t, p.binary, "save", "-o", path, "busybox")
+	return p.with("busybox")
+}
+
+// with brings an image here from the store that the examples are built in.
+func (p *place) with(tag string) *place {
+	p.t.Helper()
+	path := filepath.Join(p.t.TempDir(), "image.tar")
+	output(p.t, p.binary, "save", "-o", path, tag)
 	archive, err := os.Open(path)
 	if err != nil {
 		p.t.Fatal(err)
@@ -93,7 +98,7 @@ func (p *place) withBusybox() *place {
 	load := p.command("load")
 	load.Stdin = archive // whoever reads it may not enter the folder
 	if out, err := load.CombinedOutput(); err != nil {
-		p.t.Fatalf("load busybox: %v\n%s", err, out)
+		p.t.Fatalf("load %s: %v\n%s", tag, err, out)
 	}
 	return p
 }

@@ -2,6 +2,7 @@ package layer
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"sync"
 
@@ -65,6 +66,22 @@ func (l *Layer) Blob(ctx context.Context) (Blob, error) { return l.blob.get(ctx,
 
 // Raw gives random access to the uncompressed tar.
 func (l *Layer) Raw(ctx context.Context) (io.ReaderAt, error) { return l.raw.get(ctx, l.faces.Raw) }
+
+// Origin returns the "registry/repository" that the layer came from, or "".
+func (l *Layer) Origin() string {
+	if o, ok := l.faces.(interface{ Origin() string }); ok {
+		return o.Origin()
+	}
+	return ""
+}
+
+// String names the layer, and where it came from, for errors.
+func (l *Layer) String() string {
+	if o := l.Origin(); o != "" {
+		return fmt.Sprintf("%s of %s", l.DiffID, o)
+	}
+	return l.DiffID.String()
+}
 
 // Faces returns the maker of the layer's faces, so that who made it can
 // recognise its own (an origin registry, say).

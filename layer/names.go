@@ -161,12 +161,12 @@ func quoteName(name string) string {
 }
 
 // KeepXattr tells whether an extended attribute is part of an image: those of
-// overlayfs would make it show other files than the layer's, and labels of
-// security modules are the policy of one machine.
+// overlayfs and of our own (internal/owner) would make it show other files than
+// the layer's, and labels of security modules are the policy of one machine.
 func KeepXattr(name string) bool {
 	switch name {
 	case "security.selinux", "security.ima", "security.evm":
 		return false
 	}
-	return !strings.HasPrefix(name, "trusted.overlay.") && !strings.HasPrefix(name, "user.overlay.")
+	return !strings.HasPrefix(name, "trusted.overlay.") && !strings.HasPrefix(name, "user.overlay.") && !strings.HasPrefix(name, "user.ocibuild.")
 }

@@ -153,7 +153,7 @@ func (r *replay) find(name string) (*replayNode, error) {
 	if !link {
 		return n, nil
 	}
-	name, err := Resolve(context.Background(), r, name, true)
+	name, err := r.resolve(name)
 	if err != nil {
 		return nil, err
 	}
@@ -161,9 +161,26 @@ func (r *replay) find(name string) (*replayNode, error) {
 	return n, nil
 }
 
-// Lookup tells Resolve where symbolic links are.
-func (r *replay) Lookup(_ context.Context, name string) (Entry, error) {
-	n, _ := r.walk(nameKey(name))
+func (r *replay) resolve(name string) (string, error) {
+	return Resolve(context.Background(), &replayLinks{r: r}, name, true)
+}
+
+// replayLinks tells Resolve where symbolic links are. It remembers the last
+// directory: Resolve goes down a path step by step.
+type replayLinks struct {
+	r  *replay
+	at string
+	n  *replayNode // what at is
+}
+
+func (l *replayLinks) Lookup(_ context.Context, name string) (Entry, error) {
+	var n *replayNode
+	if l.n != nil && path.Dir(name) == l.at {
+		n = l.n.children[path.Base(name)]
+	} else {
+		n, _ = l.r.walk(nameKey(name))
+	}
+	l.at, l.n = name, n
 	switch {
 	case n == nil:
 		return Entry{}, fs.ErrNotExist
@@ -192,7 +209,7 @@ func (r *replay) dir(name string) (*replayNode, error) {
 	n, link := r.walk(nameKey(name))
 	if link {
 		var err error
-		if name, err = Resolve(context.Background(), r, name, true); err != nil {
+		if name, err = r.resolve(name); err != nil {
 			return nil, err
 		}
 	} else if n != nil && n.children != nil {

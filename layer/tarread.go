@@ -12,24 +12,6 @@ import (
 	"time"
 )
 
-// Bounds of what a layer may claim, unless the caller says otherwise.
-const (
-	DefaultMaxEntries = 4_000_000
-	DefaultMaxBytes   = 64 << 30
-)
-
-// Limits bounds what a hostile layer may claim; zero means DefaultMaxEntries
-// and DefaultMaxBytes.
-type Limits struct {
-	MaxEntries int
-	MaxBytes   int64 // of the uncompressed tar
-}
-
-// OrDefault returns the limits with every zero replaced.
-func (l Limits) OrDefault() Limits {
-	return Limits{cmp.Or(l.MaxEntries, DefaultMaxEntries), cmp.Or(l.MaxBytes, DefaultMaxBytes)}
-}
-
 // TarReader reads the entries of an uncompressed layer tar in their order.
 // Whoever reads a layer's tar does it through this, so that all agree on which
 // names and files a layer may hold.
@@ -39,8 +21,9 @@ func (l Limits) OrDefault() Limits {
 type TarReader struct {
 	in      *countingReader
 	tar     *tar.Reader
-	most    int
+	limits  Limits
 	entries int
+	ended   int64 // where the entry before ends, in bytes
 	time    time.Time
 }
 
@@ -49,7 +32,7 @@ type TarReader struct {
 func NewTarReader(ctx context.Context, r io.Reader, l Limits) *TarReader {
 	l = l.OrDefault()
 	in := &countingReader{ctx: ctx, r: r, most: l.MaxBytes}
-	return &TarReader{in: in, tar: tar.NewReader(in), most: l.MaxEntries}
+	return &TarReader{in: in, tar: tar.NewReader(in), limits: l}
 }
 
 // Next moves on to the next entry; at the end the error is io.EOF. A Whiteout
@@ -65,10 +48,10 @@ func (t *TarReader) Next() (Entry, error) {
 		if err != nil {
 			return Entry{}, fmt.Errorf("layer tar at byte %d: %w", t.in.n, err)
 		}
-		if t.entries++; t.entries > t.most {
-			return Entry{}, fmt.Errorf("layer has more than %d entries", t.most)
+		if t.entries++; t.entries > t.limits.MaxEntries {
+			return Entry{}, fmt.Errorf("layer has more than %d entries", t.limits.MaxEntries)
 		}
-		e, err := tarEntry(h)
+		e, err := t.entry(h)
 		if err != nil {
 			return Entry{}, fmt.Errorf("layer entry %s: %w", quoteName(h.Name), err)
 		}
@@ -77,6 +60,22 @@ func (t *TarReader) Next() (Entry, error) {
 			return normalize(e), nil
 		}
 	}
+}
+
+// entry turns a tar header into an entry within the limits.
+func (t *TarReader) entry(h *tar.Header) (Entry, error) {
+	if size := t.in.n - t.ended; size > t.limits.MaxHeader {
+		return Entry{}, fmt.Errorf("its headers have %d bytes, more than %d", size, t.limits.MaxHeader)
+	}
+	t.ended = t.in.n
+	e, err := tarEntry(h)
+	if err != nil || e.Type == 0 {
+		return e, err
+	}
+	if e.Type == Regular {
+		t.ended += e.Size + padding(e.Size)
+	}
+	return e, t.limits.Check(e)
 }
 
 // Read reads the content of the current entry.
@@ -165,7 +164,7 @@ func tarEntry(h *tar.Header) (Entry, error) {
 			return e, fmt.Errorf("hard link to %s: %w", quoteName(h.Linkname), err)
 		}
 	}
-	return e, checkEntry(&e)
+	return e, nil
 }
 
 // readRecords takes extended attributes out of a header's PAX records.

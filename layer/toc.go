@@ -50,7 +50,7 @@ func (t *TOC) Len() int { return len(t.index) }
 // Lookup returns the layer's own entry for name, which may be a Whiteout or an
 // unresolved Hardlink. Directories that the tar only implies are not found.
 func (t *TOC) Lookup(name string) (Entry, bool) {
-	i, ok := t.search(nameKey(name), 0)
+	i, ok := t.search(nameKey(name), 0, 0)
 	if !ok {
 		return Entry{}, false
 	}
@@ -93,7 +93,7 @@ func impliedDir(key string) Entry {
 // of an implied directory is -1.
 func (t *TOC) children(dir string) iter.Seq2[string, int] {
 	return func(yield func(string, int) bool) {
-		i, ok := t.search(dir, 0)
+		i, ok := t.search(dir, 0, 0)
 		if ok {
 			i++
 		}
@@ -119,12 +119,13 @@ func (t *TOC) children(dir string) iter.Seq2[string, int] {
 }
 
 // search finds the first position, not before lo, whose key is not below key,
-// and tells whether it is key itself.
-func (t *TOC) search(key string, lo int) (int, bool) {
+// and tells whether it is key itself. The first known bytes of the key at lo
+// are those of key.
+func (t *TOC) search(key string, lo, known int) (int, bool) {
 	n := len(t.index) - lo
 	// Neighbours are asked for one after the other when a path is walked down.
 	if n > 0 {
-		if c := compareKeys(t.key(lo), key); c >= 0 {
+		if c := compareKeys(t.key(lo)[known:], key[known:]); c >= 0 {
 			return lo, c == 0
 		}
 	}
@@ -155,9 +156,9 @@ type sight struct {
 // is one short search for each component that the layer has at all.
 func (t *TOC) see(key string) sight {
 	s := sight{at: -1}
-	for lo, end := 0, 0; ; {
+	for lo, end, known := 0, 0, 0; ; {
 		part := key[:end]
-		i, ok := t.search(part, lo)
+		i, ok := t.search(part, lo, known)
 		if ok {
 			flags, typ := t.kind(i)
 			if typ != Directory || flags&flagOpaque != 0 {
@@ -180,7 +181,7 @@ func (t *TOC) see(key string) sight {
 			s.implied = true
 			return s
 		}
-		end = nextComponent(key, end)
+		end, known = nextComponent(key, end), end
 	}
 }
 

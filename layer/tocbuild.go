@@ -135,7 +135,7 @@ func (t *TOC) followLinks(i int) (at int, target string, ok bool) {
 		if flags, _ := t.kind(i); flags&flagBelow != 0 {
 			return 0, target, false
 		}
-		next, found := t.search(nameKey(target), 0)
+		next, found := t.search(nameKey(target), 0, 0)
 		if !found {
 			return 0, target, false
 		}

@@ -77,7 +77,7 @@ func (v *View) down(ctx context.Context) func(func(level) bool) {
 		for i, layer := range slices.Backward(v.layers) {
 			t, err := layer.TOC(ctx)
 			if err != nil {
-				err = fmt.Errorf("table of contents of layer %s: %w", layer.DiffID, err)
+				err = fmt.Errorf("table of contents of layer %s: %w", layer, err)
 			}
 			if !yield(level{i, layer, t, err, linkers}) || err != nil {
 				return
@@ -121,11 +121,11 @@ func (v *View) resolveLink(ctx context.Context, l level, at int, name string) (E
 	case target != "":
 		var err error
 		if e, err = v.below(ctx, l, target); err != nil {
-			return Entry{}, fmt.Errorf("hard link %s in layer %s: %w", quoteName(name), l.layer.DiffID, err)
+			return Entry{}, fmt.Errorf("hard link %s in layer %s: %w", quoteName(name), l.layer, err)
 		}
 	}
 	if e.Type == 0 || e.Type == Directory {
-		return Entry{}, fmt.Errorf("hard link %s in layer %s leads to no file", quoteName(name), l.layer.DiffID)
+		return Entry{}, fmt.Errorf("hard link %s in layer %s leads to no file", quoteName(name), l.layer)
 	}
 	e.Name = name
 	return e, nil
@@ -250,7 +250,7 @@ func (v *View) Open(ctx context.Context, e Entry) (io.ReadCloser, error) {
 	}
 	raw, err := e.layer.Raw(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("content of %s in layer %s: %w", quoteName(e.Name), e.layer.DiffID, err)
+		return nil, fmt.Errorf("content of %s in layer %s: %w", quoteName(e.Name), e.layer, err)
 	}
 	return &content{r: io.NewSectionReader(raw, e.Offset, e.Size), left: e.Size}, nil
 }

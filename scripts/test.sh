@@ -11,8 +11,8 @@ tester=ocibuild-tester
 
 if ((EUID == 0)); then
 	# gcc: the race detector is the one thing that needs cgo. The others are second readers, a registry and peers.
-	"$here/need.sh" busybox-static ca-certificates crun curl docker-registry gcc git libc6-dev mmdebstrap passwd runc \
-		skopeo uidmap umoci
+	"$here/need.sh" busybox-static ca-certificates crun curl docker-registry gcc git libc6-dev mmdebstrap openssh-client \
+		openssh-server passwd qemu-user-static runc skopeo uidmap umoci
 	# useradd gives sub-ids where /etc/login.defs has not been told otherwise.
 	id "$tester" >/dev/null 2>&1 || useradd --create-home "$tester"
 	grep -q "^$tester:" /etc/subuid || usermod --add-subuids 1000000000-1000065535 "$tester"
@@ -51,9 +51,9 @@ as_tester() {
 		CGO_ENABLED=0 go test -c -o "$dir/package.test" "./$package"
 		[[ ! -d $package/testdata ]] || cp -r "$package/testdata" "$dir/testdata"
 		chmod -R go+rX "$work/${package%%/*}"
-		echo "-- $package as $tester"
+		echo "-- $package as $tester${isolation:+, $isolation}"
 		(cd "$dir" && setpriv --reuid "$tester" --regid "$tester" --init-groups env -i HOME="$home" USER="$tester" \
-			PATH="$PATH" TMPDIR=/tmp ./package.test -test.v -test.timeout 5m) >"$dir/log" 2>&1 || {
+			PATH="$PATH" TMPDIR=/tmp OCIBUILD_TEST_ISOLATION="${isolation:-}" ./package.test -test.v -test.timeout 5m) >"$dir/log" 2>&1 || {
 			cat "$dir/log"
 			return 1
 		}
@@ -69,10 +69,12 @@ as_tester() {
 }
 as_tester internal/worker internal/sandbox builder cmd/ocibuild
 took "as an ordinary user"
+isolation=userns-single as_tester internal/worker # as if there were no sub-ids
+took "as an ordinary user without sub-ids"
 
 # A store of its own: nothing of the user's is touched. The bases' tars are kept for the next time.
 export OCIBUILD_STORE=$work/store OCIBUILD=$ocibuild OCIBUILD_TESTER=$tester
-examples/bases/make.sh
+examples/bases/make.sh busybox busybox-arm64 debian python
 took "bases"
 OCIBUILD_EXAMPLES=1 go test -count=1 -v -timeout 20m ./examples/...
 took "examples"

@@ -15,15 +15,44 @@ import (
 // rootfs returns the files of a result: of one image its root, of an index a
 // directory for each platform, "linux_arm64".
 func rootfs(r *Result) layer.Tree {
+	view := func(img *Image) layer.Tree {
+		var t layer.Tree = layer.NewView(img.Layers)
+		if r.Epoch != nil {
+			t = dated{t, r.Epoch.Unix()}
+		}
+		return t
+	}
 	if r.Index == nil {
-		return layer.NewView(r.Images[0].Layers)
+		return view(r.Images[0])
 	}
 	t := split{}
 	for _, img := range r.Images {
-		name := strings.ReplaceAll(platforms.Format(*img.Descriptor.Platform), "/", "_")
-		t[name] = layer.NewView(img.Layers)
+		t[strings.ReplaceAll(platforms.Format(*img.Descriptor.Platform), "/", "_")] = view(img)
 	}
 	return t
+}
+
+// dated is a tree whose files are all of one time, in seconds since 1970.
+type dated struct {
+	layer.Tree
+	at int64
+}
+
+// Lookup implements layer.Tree.
+func (d dated) Lookup(ctx context.Context, name string) (layer.Entry, error) {
+	e, err := d.Tree.Lookup(ctx, name)
+	e.ModTime = d.at
+	return e, err
+}
+
+// ReadDir implements layer.Tree.
+func (d dated) ReadDir(ctx context.Context, name string) ([]layer.Entry, error) {
+	list, err := d.Tree.ReadDir(ctx, name)
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].ModTime = d.at
+	}
+	return list, err
 }
 
 // split is a tree of trees, each in a directory of the root.

@@ -17,14 +17,16 @@ import (
 // buildFlags are the flags of a build as they were written.
 type buildFlags struct {
 	file, target, network, platform string
+	isolation, runtime              string
 	args, labels, secrets, volumes  []string
-	contexts, annotations           []string
+	contexts, annotations, limits   []string
 	tags, outputs                   []string
 	progress, iidFile, metadataFile string
 	noCache, pull, push, quiet      bool
 	jobs                            int
 	noCacheFilter                   []string
 	call                            callFlag
+	steps                           stepFlags
 	registry                        registryFlags
 }
 
@@ -38,9 +40,13 @@ CONTEXT is the folder that COPY and ADD read; or a git repository
 (URL#REF:SUBFOLDER); or the URL of an archive or a Dockerfile; or -, which reads
 an archive, or a Dockerfile alone, from standard input.
 
-Exit codes: 0 built, 1 the build failed, 2 wrong usage, 130 interrupted.`,
+The environment's SOURCE_DATE_EPOCH is a build argument unless one is given.
+
+Exit codes: 0 built, 1 the build failed, 2 wrong usage, 130 interrupted.
+--check ends with 1 when it finds something.`,
 		Example: `  ocibuild -t app .
   ocibuild -f deploy/Dockerfile --target test --build-arg VERSION=1.2 .
+  ocibuild --check .
   ocibuild -t app -o type=oci,dest=app.tar .
   ocibuild -t app https://github.com/me/app.git#v1.2:image
   tar -cz . | ocibuild -t app -
@@ -70,7 +76,7 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the image; may be given several times")
 	fs.StringArrayVar(&f.args, "build-arg", nil, "`KEY=VALUE` for ARG; KEY alone takes the environment's value")
 	fs.StringArrayVar(&f.contexts, "build-context", nil,
-		"`NAME=CONTEXT` for FROM NAME and COPY --from=NAME: a folder, a URL,\ndocker-image://IMAGE or oci-layout://FOLDER[:TAG][@DIGEST]")
+		"`NAME=CONTEXT` for FROM NAME and COPY --from=NAME: a folder, a URL,\ndocker-image://IMAGE, oci-layout://FOLDER[:TAG][@DIGEST] or target:STAGE")
 	fs.StringArrayVar(&f.labels, "label", nil, "`KEY=VALUE` to add to the image")
 	fs.StringArrayVar(&f.annotations, "annotation", nil, "`[TYPE:]KEY=VALUE` to add to the manifest, or to what TYPE says: manifest,\nindex, manifest-descriptor, index-descriptor; manifest[PLATFORM] for one of several")
 	fs.StringVar(&f.target, "target", "", "`STAGE` to build instead of the last")
@@ -82,14 +88,18 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	fs.BoolVar(&f.push, "push", false, "push to the registry of each -t: -o type=registry")
 	fs.StringArrayVar(&f.secrets, "secret", nil, "`id=ID,src=FILE` or id=ID,env=VARIABLE, for RUN --mount=type=secret")
 	fs.StringVar(&f.network, "network", "", "network of RUN, `MODE`: host or none (default host)")
+	fs.StringVar(&f.isolation, "isolation", "", isolationUsage("RUN"))
+	fs.StringVar(&f.runtime, "runtime", "", runtimeUsage("RUN"))
 	fs.StringVar(&f.platform, "platform", "", "`PLATFORM` of the image, such as linux/arm64; of several,\nseparated by commas, an index is made")
 	fs.StringArrayVarP(&f.volumes, "volume", "v", nil, "`HOST:PATH[:ro]`: show a file or folder of the host to every RUN;\nit is in no layer and no cache key")
+	f.steps.add(fs)
 	fs.StringVar(&f.progress, "progress", "auto", "`MODE` of showing progress: auto, tty, plain, rawjson or quiet")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print only the image's digest, on standard output: --progress quiet")
 	fs.StringVar(&f.iidFile, "iidfile", "", "write the image's digest to this `FILE`")
 	fs.StringVar(&f.metadataFile, "metadata-file", "", "write what was built, as JSON, to this `FILE`")
 	f.call.add(fs)
 	fs.IntVar(&f.jobs, "jobs", 0, "`NUMBER` of steps that work at a time (default 4)")
+	fs.StringArrayVar(&f.limits, "limit", nil, limitHelp())
 	f.registry.add(fs)
 }
 

@@ -182,8 +182,11 @@ func (f *callFlag) printCheck(w io.Writer, res *lint.LintResults, path string) e
 		if err := res.PrintTo(w, func(s *pb.SourceInfo) *pb.SourceInfo { return named(s, path) }); err != nil {
 			return err
 		}
-		if n == 0 && res.Error == nil {
+		switch {
+		case n == 0 && res.Error == nil:
 			fmt.Fprintln(w, "Check complete, no warnings found.")
+		case res.Error != nil && n > 0:
+			fmt.Fprintln(w)
 		}
 	}
 	switch {

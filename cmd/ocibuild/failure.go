@@ -44,6 +44,9 @@ func (c *cli) complain(err error, hint string) {
 	msg := err.Error()
 	if errors.As(err, &exit) {
 		msg = fmt.Sprintf("exit code %d: %s", exit.Code, strings.Join(exit.Args, " "))
+		if exit.Reason != "" {
+			msg += ": " + exit.Reason
+		}
 		if at != nil && at.Span.String() != "" {
 			msg = at.Span.String() + ": " + msg
 		}

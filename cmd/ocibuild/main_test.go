@@ -38,21 +38,33 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "interrupted": interrupted, "nothing-left": nothingLeft,
+			"exits": exits, "interrupted": interrupted, "nothing-left": nothingLeft, "no-groups": noGroups,
 			"busybox-image": busyboxImage, "registry": startRegistry, "same": same, "web": startWeb, "git-server": startGit,
 		},
 	})
 }
 
-// condition knows [run]: commands can be run here, and there is something to run.
+// condition knows [run]: commands can be run here, and there is something to run;
+// [single]: so they can in a user namespace with one id; and [groups]: control
+// groups can be made.
 func condition(cond string) (bool, error) {
-	if cond != "run" {
-		return false, fmt.Errorf("unknown condition %q", cond)
+	switch cond {
+	case "run":
+		return canRun() == nil, nil
+	case "single":
+		return canSingle() == nil, nil
+	case "groups":
+		return canLimit(), nil
 	}
-	return canRun() == nil, nil
+	return false, fmt.Errorf("unknown condition %q", cond)
 }
 
-var canRun = sync.OnceValue(func() error {
+var (
+	canRun    = sync.OnceValue(func() error { return canRunOn("") })
+	canSingle = sync.OnceValue(func() error { return canRunOn(worker.IsolationUsernsSingle) })
+)
+
+func canRunOn(isolation string) error {
 	if _, err := staticBusybox(); err != nil {
 		return err
 	}
@@ -61,13 +73,13 @@ var canRun = sync.OnceValue(func() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	c, err := worker.Start(context.Background(), worker.Options{Store: dir})
+	c, err := worker.Start(context.Background(), worker.Options{Store: dir, Isolation: isolation})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "scripts that need RUN are skipped:", err)
 		return err
 	}
 	return c.Close()
-})
+}
 
 func staticBusybox() (string, error) {
 	path, err := exec.LookPath("busybox")

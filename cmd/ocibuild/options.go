@@ -25,7 +25,7 @@ const (
 // options turns the flags into what the builder wants, without the sinks.
 func (f *buildFlags) options(c *cli, dir string) (*builder.Options, error) {
 	o := &builder.Options{
-		Context: dir, Dockerfile: f.file, Target: f.target, Tags: f.tags, Store: c.store, Network: f.network,
+		Context: dir, Dockerfile: f.file, Target: f.target, Tags: f.tags, Store: c.store, Network: f.network, Isolation: f.isolation, Runtime: f.runtime,
 		NoCache: f.noCache, NoCacheFilter: commas(f.noCacheFilter), Pull: f.pull, Jobs: f.jobs, Labels: pairs(f.labels),
 	}
 	var err error
@@ -38,25 +38,20 @@ func (f *buildFlags) options(c *cli, dir string) (*builder.Options, error) {
 	if o.Platforms, err = platformsOf(f.platform); err != nil {
 		return nil, err
 	}
+	if o.Bounds, err = parseLimits(f.limits); err != nil {
+		return nil, err
+	}
 	if o.Contexts, err = buildContexts(f.contexts); err != nil {
 		return nil, err
 	}
 	if o.Annotations, err = annotations(f.annotations); err != nil {
 		return nil, err
 	}
-	for _, s := range f.secrets {
-		secret, err := parseSecret(s)
-		if err != nil {
-			return nil, err
-		}
-		o.Secrets = append(o.Secrets, secret)
+	if err := f.mounts(o); err != nil {
+		return nil, err
 	}
-	for _, v := range f.volumes {
-		source, target, _, err := parseVolume(v)
-		if err != nil {
-			return nil, err
-		}
-		o.Volumes = append(o.Volumes, builder.Volume{Source: source, Target: target})
+	if err := f.steps.apply(o); err != nil {
+		return nil, err
 	}
 	if o.Registries, err = f.registry.registries(); err != nil {
 		return nil, err
@@ -74,6 +69,25 @@ func (f *buildFlags) options(c *cli, dir string) (*builder.Options, error) {
 		}
 	}
 	return o, nil
+}
+
+// mounts are what steps can see of this machine.
+func (f *buildFlags) mounts(o *builder.Options) error {
+	for _, s := range f.secrets {
+		secret, err := parseSecret(s)
+		if err != nil {
+			return err
+		}
+		o.Secrets = append(o.Secrets, secret)
+	}
+	for _, v := range f.volumes {
+		source, target, _, err := parseVolume(v)
+		if err != nil {
+			return err
+		}
+		o.Volumes = append(o.Volumes, builder.Volume{Source: source, Target: target})
+	}
+	return nil
 }
 
 // readLimited reads all; the result is never nil.

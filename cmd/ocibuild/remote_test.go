@@ -55,4 +55,5 @@ func startGit(ts *testscript.TestScript, neg bool, args []string) {
 	s := httptest.NewServer(backend)
 	ts.Defer(s.Close)
 	ts.Setenv("GIT", s.URL)
+	ts.Setenv("GIT_HOST", s.Listener.Addr().String())
 }

@@ -11,6 +11,7 @@ written with a slash ("./images"). Images go into the local store, a folder of
 plain files, unless -o or --push says otherwise.
 
 Exit codes: 0 built, 1 the build failed, 2 wrong usage, 130 interrupted.
+--check ends with 1 when it finds something.
 "ocibuild run" passes on the code of what it runs; 125 says that it could not.
 
 The store is $OCIBUILD_STORE, or /var/lib/ocibuild for root and

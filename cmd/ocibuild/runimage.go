@@ -28,6 +28,7 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 type runFlags struct {
 	env, volumes               []string
 	workdir, user, network     string
+	isolation, runtime         string
 	entrypoint, platform       string
 	entrypointSet, interactive bool
 	tty, remove                bool
@@ -60,6 +61,8 @@ executable, 127 if it is not there, 130 interrupted before it began.`,
 	fs.StringVarP(&f.user, "user", "u", "", "`USER[:GROUP]` to be")
 	fs.StringVar(&f.platform, "platform", "", "`PLATFORM` of an index, such as linux/arm64 (default this machine's)")
 	fs.StringVar(&f.network, "network", "host", "network `MODE`: host or none")
+	fs.StringVar(&f.isolation, "isolation", "", isolationUsage("the command"))
+	fs.StringVar(&f.runtime, "runtime", "", runtimeUsage("the command"))
 	fs.StringVar(&f.entrypoint, "entrypoint", "", "`COMMAND` in place of the image's entrypoint and arguments")
 	fs.BoolVarP(&f.interactive, "interactive", "i", true, "attach standard input (always)")
 	fs.BoolVarP(&f.tty, "tty", "t", false, "let the command own the terminal: Ctrl-C goes to it alone")
@@ -69,6 +72,15 @@ executable, 127 if it is not there, 130 interrupted before it began.`,
 func (c *cli) runImage(ctx context.Context, f *runFlags, image string, args []string) error {
 	var req *worker.Request
 	var s *store
+	if err := worker.CheckIsolation(f.isolation); err != nil {
+		return usagef("--isolation %v", err)
+	}
+	if err := worker.CheckRuntime(f.runtime); err != nil {
+		return usagef("--runtime %v", err)
+	}
+	if f.runtime != "" && f.tty {
+		return usagef("--runtime %s: the command cannot own the terminal (-t)", f.runtime)
+	}
 	err := c.interruptible(ctx, func(ctx context.Context) (err error) {
 		if s, err = c.openStore(nil); err != nil {
 			return err
@@ -90,7 +102,7 @@ func (c *cli) runImage(ctx context.Context, f *runFlags, image string, args []st
 	if err != nil {
 		return err
 	}
-	return c.execute(ctx, s, req)
+	return c.execute(ctx, worker.Options{Store: s.dir.Path(), Isolation: f.isolation, Runtime: f.runtime}, req)
 }
 
 // request describes the command to the worker.
@@ -103,12 +115,12 @@ func (f *runFlags) request(img *source.Image, args []string) (*worker.Request, e
 	if err != nil {
 		return nil, err
 	}
-	r := &worker.Request{Spec: sandbox.Spec{
+	r := &worker.Request{Arch: img.Platform.Architecture, Spec: sandbox.Spec{
 		Args: argv, Env: environment(config.Config.Env, f.env),
 		Cwd: config.Config.WorkingDir, User: config.Config.User,
 		Network: sandbox.NetworkHost, Interactive: f.tty,
 	}}
-	r.Spec.ResolvConf, r.Spec.Hosts = sandbox.NetworkFiles()
+	r.Spec.ResolvConf, r.Spec.Hosts = sandbox.ResolvConf(), sandbox.HostsFile("")
 	if f.workdir != "" {
 		r.Spec.Cwd = f.workdir
 	}
@@ -202,7 +214,7 @@ func blobs(ctx context.Context, img *source.Image) ([]snapshot.Layer, error) {
 }
 
 // execute runs the command and returns its exit code as an error.
-func (c *cli) execute(ctx context.Context, s *store, req *worker.Request) (err error) {
+func (c *cli) execute(ctx context.Context, o worker.Options, req *worker.Request) (err error) {
 	ctx, kill := context.WithCancelCause(ctx)
 	defer kill(nil)
 	signals := make(chan os.Signal, 1)
@@ -214,7 +226,7 @@ func (c *cli) execute(ctx context.Context, s *store, req *worker.Request) (err e
 	}()
 	defer func() { close(stop); <-stopped }()
 
-	client, err := worker.Start(ctx, worker.Options{Store: s.dir.Path()})
+	client, err := worker.Start(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 )
 
 const buildkitConfig = `root = %q
+insecure-entitlements = ["security.insecure"]
 [worker.oci]
   enabled = true
   gc = false
@@ -41,25 +42,26 @@ var random = regexp.MustCompile(`ref [a-z0-9]+::[a-z0-9]+|/[^ ]*/buildkit[0-9]+`
 
 // BuildKit is a running daemon.
 type BuildKit struct {
-	buildctl, socket, dir string
-	daemon                *exec.Cmd
-	output                bytes.Buffer
-	gone                  chan struct{}
-	err                   error // of the daemon's end, once gone is closed
+	Place
+	buildctl, socket string
+	daemon           *exec.Cmd
+	output           bytes.Buffer
+	gone             chan struct{}
+	err              error // of the daemon's end, once gone is closed
 }
 
-// StartBuildKit starts a daemon that takes Docker Hub's images from mirror.
-func StartBuildKit(ctx context.Context, dir, mirror string) (*BuildKit, error) {
+// StartBuildKit starts a daemon.
+func StartBuildKit(ctx context.Context, at Place) (*BuildKit, error) {
 	buildkitd, err := goTool(ctx, "buildkitd")
 	if err != nil {
 		return nil, err
 	}
-	b := &BuildKit{dir: dir, socket: "unix://" + filepath.Join(dir, "sock"), gone: make(chan struct{})}
+	b := &BuildKit{Place: at, socket: "unix://" + filepath.Join(at.Dir, "sock"), gone: make(chan struct{})}
 	if b.buildctl, err = goTool(ctx, "buildctl"); err != nil {
 		return nil, err
 	}
-	config := filepath.Join(dir, "buildkitd.toml")
-	text := fmt.Sprintf(buildkitConfig, filepath.Join(dir, "root"), mirror, mirror)
+	config := filepath.Join(at.Dir, "buildkitd.toml")
+	text := fmt.Sprintf(buildkitConfig, filepath.Join(at.Dir, "root"), at.Mirror, at.Mirror)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
@@ -110,59 +112,21 @@ func (b *BuildKit) Stop() {
 
 // Build builds a case and describes the result; a build that fails has one too.
 func (b *BuildKit) Build(ctx context.Context, c *suite.Case) (*suite.Result, error) {
-	dir, err := os.MkdirTemp(b.dir, "case-*")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	files, dest := filepath.Join(dir, "context"), filepath.Join(dir, "image")
-	if err := os.Mkdir(files, 0o755); err != nil {
-		return nil, err
-	}
-	if err := c.Write(files); err != nil {
-		return nil, err
-	}
-	args := append([]string{
-		"--addr", b.socket, "build", "--progress", "plain", "--frontend", "dockerfile.v0",
-		"--local", "context=" + files, "--local", "dockerfile=" + files, "--output", "type=oci,tar=false,dest=" + dest,
-	}, options(c.Args)...)
-	for id, value := range c.Args.Secrets {
-		file := filepath.Join(dir, "secret-"+id)
-		if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
+	return b.build(ctx, c, func(ctx context.Context, w *written) (*suite.Result, error) {
+		args, err := b.arguments(w)
+		if err != nil {
 			return nil, err
 		}
-		args = append(args, "--secret", "id="+id+",src="+file)
-	}
-	out, err := exec.CommandContext(ctx, b.buildctl, args...).CombinedOutput()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && ctx.Err() == nil {
-		return failure(string(out))
-	}
-	if err != nil {
-		return nil, err
-	}
-	return suite.ReadResult(dest)
-}
-
-// options are the flags of buildctl for the flags of a case.
-func options(a suite.Args) []string {
-	var out []string
-	opt := func(k, v string) {
-		if v != "" {
-			out = append(out, "--opt", k+"="+v)
+		out, err := exec.CommandContext(ctx, b.buildctl, args...).CombinedOutput()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && ctx.Err() == nil {
+			return failure(string(out))
 		}
-	}
-	for k, v := range a.BuildArgs {
-		out = append(out, "--opt", "build-arg:"+k+"="+v)
-	}
-	for k, v := range a.Labels {
-		out = append(out, "--opt", "label:"+k+"="+v)
-	}
-	opt("target", a.Target)
-	opt("filename", a.File)
-	opt("platform", a.Platform)
-	opt("force-network-mode", a.Network)
-	return out
+		if err != nil {
+			return nil, err
+		}
+		return suite.ReadResult(w.image)
+	})
 }
 
 // failure finds the error and the first line that is marked in what buildctl prints.

@@ -3,7 +3,6 @@ package peer
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -15,55 +14,68 @@ import (
 )
 
 // Ocibuild builds with a store of its own.
-type Ocibuild struct {
-	Dir    string // where the store and the contexts are
-	Mirror string // has the images of Docker Hub
-}
+type Ocibuild struct{ Place }
 
 // Build builds a case and describes the result; a build that fails has one too.
 func (o *Ocibuild) Build(ctx context.Context, c *suite.Case) (*suite.Result, error) {
-	dir, err := os.MkdirTemp(o.Dir, "case-*")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	files, dest := filepath.Join(dir, "context"), filepath.Join(dir, "image")
-	if err := os.Mkdir(files, 0o755); err != nil {
-		return nil, err
-	}
-	if err := c.Write(files); err != nil {
-		return nil, err
-	}
-	opts, err := o.options(c.Args, files)
-	if err != nil {
-		return nil, err
-	}
-	opts.Sinks = []builder.Sink{&output.Layout{Dir: dest}}
-	if _, err := builder.Build(ctx, opts); err != nil {
-		return ourFailure(ctx, err)
-	}
-	return suite.ReadResult(dest)
+	return o.build(ctx, c, func(ctx context.Context, w *written) (*suite.Result, error) {
+		opts, err := o.options(w)
+		if err != nil {
+			return nil, err
+		}
+		opts.Sinks = []builder.Sink{&output.Layout{Dir: w.image}}
+		if _, err := builder.Build(ctx, opts); err != nil {
+			return ourFailure(ctx, err)
+		}
+		return suite.ReadResult(w.image)
+	})
 }
 
-func (o *Ocibuild) options(a suite.Args, dir string) (builder.Options, error) {
+func (o *Ocibuild) options(w *written) (builder.Options, error) {
+	a := w.args
 	opts := builder.Options{
-		Context: dir, Target: a.Target, Args: a.BuildArgs, Labels: a.Labels, Network: a.Network, Store: filepath.Join(o.Dir, "store"),
+		Context: w.path(a.Context), Target: a.Target, Args: a.BuildArgs, Labels: a.Labels, Network: a.Network, Store: filepath.Join(o.Dir, "store"),
 		Registries: &builder.Registries{Mirrors: map[string][]string{"docker.io": {o.Mirror}}},
+		Contexts:   map[string]string{}, RewriteTimestamps: a.Output["rewrite-timestamp"] == "true",
 	}
-	if a.File != "" {
-		opts.Dockerfile = filepath.Join(dir, a.File)
+	switch {
+	case a.File != "" && isURL(a.Context):
+		opts.Dockerfile = a.File
+	case a.File != "":
+		opts.Dockerfile = filepath.Join(opts.Context, a.File)
 	}
 	for id, value := range a.Secrets {
 		opts.Secrets = append(opts.Secrets, builder.Secret{ID: id, Value: func() ([]byte, error) { return []byte(value), nil }})
 	}
-	if a.Platform != "" {
-		p, err := platforms.Parse(a.Platform)
+	for name, value := range a.Contexts {
+		if dir, ok := strings.CutPrefix(value, "oci-layout://"); ok {
+			opts.Contexts[name] = "oci-layout://" + filepath.Join(w.files, dir)
+		} else {
+			opts.Contexts[name] = w.path(value)
+		}
+	}
+	for _, an := range a.Annotations {
+		one := builder.Annotation{On: builder.Annotated(an.On), Key: an.Key, Value: an.Value}
+		if an.Platform != "" {
+			p, err := platforms.Parse(an.Platform)
+			if err != nil {
+				return opts, err
+			}
+			one.Platform = &p
+		}
+		opts.Annotations = append(opts.Annotations, one)
+	}
+	for p := range strings.SplitSeq(a.Platform, ",") {
+		if p == "" {
+			continue
+		}
+		platform, err := platforms.Parse(p)
 		if err != nil {
 			return opts, err
 		}
-		opts.Platforms = append(opts.Platforms, p)
+		opts.Platforms = append(opts.Platforms, platform)
 	}
-	return opts, nil
+	return opts, setSteps(&opts, w)
 }
 
 // ourFailure describes an error as a result; an interruption is none.

@@ -49,8 +49,8 @@ func StartRegistry(ctx context.Context, dir string) (*Registry, error) {
 	return r, nil
 }
 
-// add pushes the image of one file: "config.json", with a list of "platforms"
-// beside what a config has, and layers, which are listings.
+// add pushes the image of one file: "config.json", with "annotations" and a list
+// of "platforms" beside what a config has, and layers, which are listings.
 func (r *Registry) add(ctx context.Context, file string) error {
 	a, err := txtar.ParseFile(file)
 	if err != nil {
@@ -73,9 +73,7 @@ func (r *Registry) add(ctx context.Context, file string) error {
 		}
 		layers = append(layers, l)
 	}
-	var about struct {
-		Platforms []v1.Platform `json:"platforms"`
-	}
+	var about struct{ Platforms []v1.Platform }
 	if err := json.Unmarshal(config, &about); err != nil {
 		return err
 	}
@@ -112,7 +110,12 @@ func image(config []byte, layers []v1.Layer, p v1.Platform) (v1.Image, error) {
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, err
 	}
+	var about struct{ Annotations map[string]string }
+	if err := json.Unmarshal(config, &about); err != nil {
+		return nil, err
+	}
 	delete(c, "platforms")
+	delete(c, "annotations")
 	set := func(k string, v any) {
 		if _, ok := c[k]; !ok {
 			c[k] = v
@@ -136,5 +139,5 @@ func image(config []byte, layers []v1.Layer, p v1.Platform) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fixed(data, slices.Clone(layers))
+	return fixed(data, about.Annotations, slices.Clone(layers))
 }

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"hash/fnv"
@@ -32,16 +33,10 @@ var contextTime = time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 type Case struct {
 	Name  string // "group/name"
 	Fails string // what both errors say; empty if the case builds
-	Args  Args
+	args  string
 	path  string // without ".txtar"
 	files []txtar.File
 	setup string
-}
-
-// Args are the flags of a build.
-type Args struct {
-	BuildArgs, Labels, Secrets      map[string]string
-	Target, File, Network, Platform string
 }
 
 // Group is the part of the name before the slash.
@@ -84,44 +79,34 @@ func readCase(file, name string) (*Case, error) {
 	for _, f := range a.Files {
 		switch f.Name {
 		case argsFile:
-			if c.Args, err = parseArgs(string(f.Data)); err != nil {
-				return nil, err
-			}
+			c.args = string(f.Data)
 		case setupFile:
 			c.setup = string(f.Data)
 		default:
 			c.files = append(c.files, f)
 		}
 	}
-	return c, nil
+	_, err = c.Args("")
+	return c, err
 }
 
-// parseArgs reads flags, one a line: a name, and its value after a space.
-func parseArgs(text string) (Args, error) {
-	a := Args{BuildArgs: map[string]string{}, Labels: map[string]string{}, Secrets: map[string]string{}}
-	single := map[string]*string{"target": &a.Target, "file": &a.File, "network": &a.Network, "platform": &a.Platform}
-	pairs := map[string]map[string]string{"build-arg": a.BuildArgs, "label": a.Labels, "secret": a.Secrets}
-	for line := range strings.Lines(text) {
-		flag, value, _ := strings.Cut(strings.TrimRight(line, "\n"), " ")
-		if to := single[flag]; to != nil {
-			*to = value
-			continue
-		}
-		k, v, ok := strings.Cut(value, "=")
-		if pairs[flag] == nil || !ok {
-			return a, fmt.Errorf("args: %q", line)
-		}
-		pairs[flag][k] = v
-	}
-	return a, nil
+// webMark stands for the URL of the case's files, in its flags and Dockerfiles.
+const webMark = "@web"
+
+// Args are the flags of the build, for files that are served at web.
+func (c *Case) Args(web string) (Args, error) {
+	return parseArgs(strings.ReplaceAll(c.args, webMark, web))
 }
 
-// Write makes the context in dir.
-func (c *Case) Write(dir string) error {
+// Write makes the case's files in dir, which is served at web.
+func (c *Case) Write(dir, web string) error {
 	for _, f := range c.files {
 		name := filepath.Join(dir, filepath.FromSlash(f.Name))
 		if err := makeDirs(filepath.Dir(name)); err != nil {
 			return err
+		}
+		if strings.HasSuffix(name, "Dockerfile") {
+			f.Data = bytes.ReplaceAll(f.Data, []byte(webMark), []byte(web))
 		}
 		if err := os.WriteFile(name, f.Data, 0o644); err != nil {
 			return err

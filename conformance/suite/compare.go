@@ -14,13 +14,42 @@ func (c *Case) Compare(want, got *Result) []string {
 		return c.errors(want, got)
 	}
 	var d diff
+	d.results("", want, got)
+	return d
+}
+
+// results compares images, and those of an index in their order.
+func (d *diff) results(at string, want, got *Result) {
+	d.annotations(at, want.Annotations, got.Annotations)
+	if want.Platform != got.Platform || len(want.Images) != len(got.Images) {
+		d.add("%sindex: %q with %d images, not %q with %d", at, got.Platform, len(got.Images), want.Platform, len(want.Images))
+		return
+	}
+	for i, w := range want.Images {
+		d.results(at+w.Platform+" ", w, got.Images[i])
+	}
+	var own diff
+	own.image(want, got)
+	for _, line := range own {
+		d.add("%s%s", at, line)
+	}
+}
+
+func (d *diff) annotations(at string, want, got map[string]map[string]string) {
+	for _, on := range []string{"descriptor", "document"} {
+		if w, g := want[on], got[on]; !maps.Equal(w, g) {
+			d.add("%sannotations of the %s: %v, not %v", at, on, g, w)
+		}
+	}
+}
+
+func (d *diff) image(want, got *Result) {
 	d.maps("config", want.Config, got.Config)
 	if want.Layers != got.Layers {
 		d.add("layers: %d, not %d", got.Layers, want.Layers)
 	}
 	d.history(want.History, got.History)
 	d.files(want.Files, got.Files)
-	return d
 }
 
 func (c *Case) errors(want, got *Result) []string {

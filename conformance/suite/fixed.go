@@ -15,13 +15,13 @@ type fixedImage struct {
 	layers           []v1.Layer
 }
 
-func fixed(config []byte, layers []v1.Layer) (v1.Image, error) {
+func fixed(config []byte, annotations map[string]string, layers []v1.Layer) (v1.Image, error) {
 	hash, size, err := v1.SHA256(bytes.NewReader(config))
 	if err != nil {
 		return nil, err
 	}
 	m := v1.Manifest{
-		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: []v1.Descriptor{},
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: []v1.Descriptor{}, Annotations: annotations,
 		Config: v1.Descriptor{MediaType: types.OCIConfigJSON, Digest: hash, Size: size},
 	}
 	for _, l := range layers {

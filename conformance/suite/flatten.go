@@ -28,17 +28,36 @@ type tree struct {
 func flatten(layers []v1.Layer) ([]File, error) {
 	t := &tree{files: map[string]*File{}}
 	for i, l := range layers {
-		r, err := l.Uncompressed()
-		if err != nil {
-			return nil, err
-		}
-		err = t.apply(r)
-		r.Close()
-		if err != nil {
+		if err := t.layer(l); err != nil {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
 	}
 	return t.list(), nil
+}
+
+// layer applies a layer, which must be what the config says.
+func (t *tree) layer(l v1.Layer) error {
+	want, err := l.DiffID()
+	if err != nil {
+		return err
+	}
+	r, err := l.Uncompressed()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	sum := sha256.New()
+	all := io.TeeReader(r, sum)
+	if err := t.apply(all); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, all); err != nil { // what is behind the archive's end
+		return err
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != want.Hex {
+		return fmt.Errorf("its content is %s, the config says %s", got, want.Hex)
+	}
+	return nil
 }
 
 func (t *tree) apply(r io.Reader) error {
@@ -73,7 +92,7 @@ func (t *tree) entry(h *tar.Header, r io.Reader) error {
 	t.parents(dir)
 	var f *File
 	if h.Typeflag == tar.TypeLink {
-		if f = t.files[path.Clean("/"+h.Linkname)]; f == nil {
+		if f = t.files[path.Clean("/"+h.Linkname)]; f == nil || path.IsAbs(h.Linkname) { // some readers refuse a slash in front
 			return fmt.Errorf("link to %s, which is not there", h.Linkname)
 		}
 	} else {

@@ -3,23 +3,24 @@ package suite
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"time"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 )
 
 // Result is what a build led to, without what differs from run to run.
 type Result struct {
-	Error   string         `json:"error,omitempty"` // its last line; the rest is empty then
-	Line    int            `json:"line,omitempty"`  // of the Dockerfile, that the error speaks of
-	Config  map[string]any `json:"config,omitempty"`
-	History []History      `json:"history,omitempty"`
-	Layers  int            `json:"layers"`
-	Files   []File         `json:"files,omitempty"`
+	Error  string    `json:"error,omitempty"`  // its last line; the rest is empty then
+	Line   int       `json:"line,omitempty"`   // of the Dockerfile, that the error speaks of
+	Images []*Result `json:"images,omitempty"` // of an index, which has its annotations and nothing else
+	// Platform is that of the image in an index.
+	Platform string `json:"platform,omitempty"`
+	// Annotations are those of the manifest or the index, and of its descriptor.
+	Annotations map[string]map[string]string `json:"annotations,omitempty"`
+	Config      map[string]any               `json:"config,omitempty"`
+	History     []History                    `json:"history,omitempty"`
+	Layers      int                          `json:"layers"`
+	Files       []File                       `json:"files,omitempty"`
 }
 
 // History is an entry of the image's history.
@@ -58,77 +59,15 @@ func pinned(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// ReadResult describes the image in an OCI layout.
-func ReadResult(dir string) (*Result, error) {
-	index, err := layout.ImageIndexFromPath(dir)
+// Without returns the result with a mark in place of the URL that the case's
+// files had this time.
+func (r *Result) Without(web string) (*Result, error) {
+	data, err := json.Marshal(r)
 	if err != nil {
 		return nil, err
 	}
-	img, err := only(index)
-	if err != nil {
-		return nil, fmt.Errorf("image in %s: %w", dir, err)
-	}
-	r := &Result{}
-	if err := r.config(img); err != nil {
-		return nil, fmt.Errorf("config: %w", err)
-	}
-	layers, err := img.Layers()
-	if err != nil {
-		return nil, err
-	}
-	r.Layers = len(layers)
-	r.Files, err = flatten(layers)
-	return r, err
-}
-
-func only(index v1.ImageIndex) (v1.Image, error) {
-	m, err := index.IndexManifest()
-	if err != nil {
-		return nil, err
-	}
-	if len(m.Manifests) != 1 {
-		return nil, fmt.Errorf("%d manifests where one was expected", len(m.Manifests))
-	}
-	d := m.Manifests[0]
-	if !d.MediaType.IsIndex() {
-		return index.Image(d.Digest)
-	}
-	inner, err := index.ImageIndex(d.Digest)
-	if err != nil {
-		return nil, err
-	}
-	return only(inner)
-}
-
-func (r *Result) config(img v1.Image) error {
-	data, err := img.RawConfigFile()
-	if err != nil {
-		return err
-	}
-	var c struct {
-		RootFS  v1.RootFS
-		History []struct {
-			Created   time.Time `json:"created"`
-			CreatedBy string    `json:"created_by"`
-			Comment   string    `json:"comment"`
-			Author    string    `json:"author"`
-			Empty     bool      `json:"empty_layer"`
-		}
-		Created time.Time
-	}
-	if err := errors.Join(json.Unmarshal(data, &c), json.Unmarshal(data, &r.Config)); err != nil {
-		return err
-	}
-	for _, h := range c.History {
-		r.History = append(r.History, History{h.CreatedBy, h.Comment, h.Author, pinned(h.Created), h.Empty})
-	}
-	delete(r.Config, "rootfs")
-	delete(r.Config, "history")
-	delete(r.Config, "created")
-	if at := pinned(c.Created); at != "" {
-		r.Config["created"] = at
-	}
-	return nil
+	out := &Result{}
+	return out, json.Unmarshal(bytes.ReplaceAll(data, []byte(web), []byte(webMark)), out)
 }
 
 // Reference reads the result that BuildKit gave.
@@ -153,9 +92,9 @@ func (c *Case) SetReference(r *Result) error {
 	return os.WriteFile(c.path+".json", data, 0o644)
 }
 
-// breakLines puts every file and history entry on a line of its own.
+// breakLines puts every image, file and history entry on a line of its own.
 func breakLines(data []byte) []byte {
-	for _, at := range []string{`{"path":`, `{"by":`, `"history":[`, `"files":[`, `"layers":`} {
+	for _, at := range []string{`{"platform":`, `{"path":`, `{"by":`, `"history":[`, `"files":[`, `"layers":`} {
 		data = bytes.ReplaceAll(data, []byte(at), []byte("\n"+at))
 	}
 	return data

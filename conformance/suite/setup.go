@@ -17,18 +17,22 @@ import (
 //	mkdir MODE PATH        chmod MODE PATH       symlink TEXT PATH
 //	link OLD NEW           fifo MODE PATH        socket PATH
 //	xattr PATH NAME VALUE  remove PATH           base64 TO FROM
-//	archive TO LISTING     fill PATH BYTES
+//	archive TO LISTING     fill PATH BYTES       git REPOSITORY ARGUMENTS…
+//	layout TO LISTING      chown UID:GID PATH
 func setup(dir, line string) error {
 	f, err := fields(line)
 	if err != nil {
 		return err
 	}
 	do, ok := setups[f[0]]
-	if !ok || len(f)-1 != do.args {
+	if !ok || len(f)-1 != do.args && (do.args != oneOrMore || len(f) < 2) {
 		return fmt.Errorf("not a command with %d arguments", len(f)-1)
 	}
 	return do.run(dir, f[1:])
 }
+
+// oneOrMore is how many arguments some have.
+const oneOrMore = -1
 
 var setups = map[string]struct {
 	args int
@@ -39,6 +43,13 @@ var setups = map[string]struct {
 	"symlink": {2, func(dir string, a []string) error { return os.Symlink(a[0], filepath.Join(dir, a[1])) }},
 	"link": {2, func(dir string, a []string) error {
 		return os.Link(filepath.Join(dir, a[0]), filepath.Join(dir, a[1]))
+	}},
+	"chown": {2, func(dir string, a []string) error {
+		uid, gid, err := pair(a[0])
+		if err != nil {
+			return err
+		}
+		return os.Lchown(filepath.Join(dir, a[1]), uid, gid)
 	}},
 	"fifo": {2, func(dir string, a []string) error {
 		return withMode(a[0], dir, a[1], func(p string) error { return unix.Mkfifo(p, 0o644) })
@@ -52,6 +63,8 @@ var setups = map[string]struct {
 	"remove":  {1, func(dir string, a []string) error { return os.RemoveAll(filepath.Join(dir, a[0])) }},
 	"base64":  {2, func(dir string, a []string) error { return decode(dir, a[1], a[0]) }},
 	"archive": {2, func(dir string, a []string) error { return archive(dir, a[0], a[1]) }},
+	"layout":  {2, func(dir string, a []string) error { return writeLayout(dir, a[0], a[1]) }},
+	"git":     {oneOrMore, git},
 	"fill":    {2, func(dir string, a []string) error { return fill(filepath.Join(dir, a[0]), a[1]) }},
 }
 

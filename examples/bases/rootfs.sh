@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the root file system of one base image as a tar, from Debian's own packages.
 #
-#   rootfs.sh busybox|debian|python OUT.tar
+#   rootfs.sh busybox|busybox-arm64|debian|python OUT.tar
 #
 # Needs root. What the machine's apt is configured with (mirror, proxy, validity checks) is used to fetch packages and
 # is never left in the tar.
@@ -14,15 +14,6 @@ need=$here/../../scripts/need.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The sources the machine uses, so that a site's mirror is used, or else the public ones.
-sources() {
-	apt_sources "$suite" | grep . || cat <<-SOURCES
-		deb http://deb.debian.org/debian $suite main
-		deb http://deb.debian.org/debian $suite-updates main
-		deb http://deb.debian.org/debian-security $suite-security main
-	SOURCES
-}
-
 # quietly COMMAND…: what it says is of interest only when it fails.
 quietly() {
 	"$@" >"$work/log" 2>&1 || {
@@ -34,7 +25,7 @@ quietly() {
 debian() { # debian OUT.tar [PACKAGE,…] [HOOK]
 	"$need" mmdebstrap gpg # gpg: mmdebstrap looks at keys with it
 	apt_settings >"$work/apt.conf"
-	sources >"$work/sources.list"
+	debian_sources "$suite" >"$work/sources.list"
 	# usrmerge would bring all of perl only to find /bin merged already.
 	# /dev comes empty: a builder without privileges cannot unpack device nodes, and a container gets its own.
 	quietly mmdebstrap --mode=root --variant=minbase --include="usr-is-merged${2:+,$2}" --skip=output/dev \
@@ -60,7 +51,7 @@ python() {
 		'rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED; ln -s /usr/bin/python3 "$1"/usr/local/bin/python'
 }
 
-busybox() {
+busybox() { # busybox OUT.tar [BINARY]
 	"$need" busybox-static
 	local root=$work/rootfs bin
 	bin=$(type -P busybox)
@@ -72,7 +63,7 @@ busybox() {
 	mkdir -m 700 "$root/root"
 	mkdir -m 1777 "$root/tmp"
 	chmod 1777 "$root/var/tmp"
-	install -m 755 "$bin" "$root/bin/busybox"
+	install -m 755 "${2:-$bin}" "$root/bin/busybox"
 	local applet
 	for applet in $("$bin" --list); do
 		[[ $applet == busybox ]] || ln -s busybox "$root/bin/$applet"
@@ -93,12 +84,19 @@ busybox() {
 	tar --create --file "$1" --directory "$root" --sort=name --owner=0 --group=0 --numeric-owner .
 }
 
+busybox-arm64() { # with the applets that the machine's own has: both are of one version
+	quietly apt_for arm64 "$work/apt" "$suite" update
+	(cd "$work/apt" && quietly apt_for arm64 "$work/apt" "$suite" download busybox-static)
+	dpkg-deb --extract "$work"/apt/busybox-static_*.deb "$work/package"
+	busybox "$1" "$work/package/bin/busybox"
+}
+
 case ${1:-} in
-busybox | debian | python) ;;
+busybox | busybox-arm64 | debian | python) ;;
 *) set -- ;;
 esac
 if (($# != 2)); then
-	echo "usage: rootfs.sh busybox|debian|python OUT.tar" >&2
+	echo "usage: rootfs.sh busybox|busybox-arm64|debian|python OUT.tar" >&2
 	exit 2
 fi
 if ((EUID != 0)); then

@@ -54,6 +54,7 @@ func (s *Store) Create(ctx context.Context, o CreateOptions, fill func(*layer.Wr
 // making makes the faces of a layer that is being written.
 type making struct {
 	store  *Store
+	diffID digest.Digest // once the tar is complete
 	w      *layer.Writer
 	file   *os.File
 	spool  *spool
@@ -133,7 +134,7 @@ func (m *making) place(diffID digest.Digest) {
 		m.err = err
 		return
 	}
-	m.toc = toc
+	m.toc, m.diffID = toc, diffID
 	m.blob = layer.Blob{Descriptor: desc, Path: m.store.Dir.BlobPath(desc.Digest)}
 }
 
@@ -182,7 +183,7 @@ func (m *making) Raw(ctx context.Context) (io.ReaderAt, error) {
 	if err := m.wait(ctx); err != nil {
 		return nil, err
 	}
-	return rawOf(m.store.Dir, m.blob, m.toc)
+	return rawOf(m.store.Dir, m.blob, m.toc, m.diffID)
 }
 
 // Awaited returns a layer that another process is making in the same store:

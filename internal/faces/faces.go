@@ -34,6 +34,8 @@ type Store struct {
 	// KeepStreams keeps a blob that was streamed only for its table of
 	// contents, because its bytes will be needed anyway.
 	KeepStreams bool
+	// Limits bounds the layers that are read.
+	Limits layer.Limits
 
 	mu      sync.Mutex
 	layers  map[layerID]*layer.Layer
@@ -96,6 +98,14 @@ type stored struct {
 // Origin returns the "registry/repository" the blob can be had from, or "".
 func (f *stored) Origin() string { return f.layer.Origin }
 
+// failed says which layer, and of which image, an error is about.
+func (f *stored) failed(err error) error {
+	if f.layer.Origin == "" {
+		return fmt.Errorf("layer %s: %w", f.layer.Digest, err)
+	}
+	return fmt.Errorf("layer %s of %s: %w", f.layer.Digest, f.layer.Origin, err)
+}
+
 func (f *stored) Descriptor(context.Context) (ocispec.Descriptor, error) {
 	return ocispec.Descriptor{
 		MediaType: f.layer.MediaType, Digest: f.layer.Digest,
@@ -122,7 +132,7 @@ func (f *stored) TOC(ctx context.Context) (*layer.TOC, error) {
 	}
 	toc, err := f.scan(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("layer %s: %w", f.layer.Digest, err)
+		return nil, f.failed(err)
 	}
 	return toc, f.store.Dir.WriteTOC(f.layer.DiffID, toc.Encode())
 }
@@ -155,7 +165,7 @@ func (f *stored) scan(ctx context.Context) (*layer.TOC, error) {
 		return nil, err
 	}
 	defer raw.Close()
-	toc, diffID, err := layer.Scan(ctx, raw, layer.ScanOptions{})
+	toc, diffID, err := layer.Scan(ctx, raw, layer.ScanOptions{Limits: f.store.Limits})
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +176,7 @@ func (f *stored) scan(ctx context.Context) (*layer.TOC, error) {
 		return nil, errors.New("the bytes do not have the digest of the manifest")
 	}
 	if diffID != f.layer.DiffID {
-		return nil, fmt.Errorf("its tar has the digest %s, the image's config says %s", diffID, f.layer.DiffID)
+		return nil, wrongTar(diffID, f.layer.DiffID)
 	}
 	return toc, nil
 }
@@ -198,11 +208,11 @@ func (f *stored) Blob(ctx context.Context) (layer.Blob, error) {
 	}
 	r, err := f.open(ctx)
 	if err != nil {
-		return layer.Blob{}, fmt.Errorf("layer %s: %w", desc.Digest, err)
+		return layer.Blob{}, f.failed(err)
 	}
 	defer r.Close()
 	if err := f.store.Dir.PutBlob(ctx, r, desc.Digest, desc.Size); err != nil {
-		return layer.Blob{}, fmt.Errorf("layer %s: %w", desc.Digest, err)
+		return layer.Blob{}, f.failed(err)
 	}
 	return blob, nil
 }
@@ -216,12 +226,16 @@ func (f *stored) Raw(ctx context.Context) (io.ReaderAt, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rawOf(f.store.Dir, blob, toc)
+	raw, err := rawOf(f.store.Dir, blob, toc, f.layer.DiffID)
+	if err != nil {
+		return nil, f.failed(err)
+	}
+	return raw, nil
 }
 
 // rawOf gives random access to a blob's tar: by its groups where it has them,
 // otherwise by decompressing it once into a nameless file.
-func rawOf(dir *cache.Dir, blob layer.Blob, toc *layer.TOC) (io.ReaderAt, error) {
+func rawOf(dir *cache.Dir, blob layer.Blob, toc *layer.TOC, diffID digest.Digest) (io.ReaderAt, error) {
 	f, err := os.Open(blob.Path)
 	if err != nil {
 		return nil, err
@@ -240,9 +254,27 @@ func rawOf(dir *cache.Dir, blob layer.Blob, toc *layer.TOC) (io.ReaderAt, error)
 		return nil, err
 	}
 	os.Remove(raw.Name())
-	if _, err := io.Copy(raw, r); err != nil {
+	if err := unpackRaw(raw, r, toc.RawSize, diffID); err != nil {
 		raw.Close()
-		return nil, fmt.Errorf("layer %s: %w", blob.Descriptor.Digest, err)
+		return nil, err
 	}
 	return raw, nil
+}
+
+// unpackRaw writes a tar that must have that size and digest. The table of
+// contents may be that of another blob, which claimed the same: were this one
+// another tar, its bytes would be taken for that one's files.
+func unpackRaw(to io.Writer, r io.Reader, size int64, diffID digest.Digest) error {
+	h := diffID.Algorithm().Hash()
+	if _, err := io.Copy(io.MultiWriter(to, h), io.LimitReader(r, size+1)); err != nil {
+		return err
+	}
+	if got := digest.NewDigest(diffID.Algorithm(), h); got != diffID {
+		return wrongTar(got, diffID)
+	}
+	return nil
+}
+
+func wrongTar(got, want digest.Digest) error {
+	return fmt.Errorf("its tar has the digest %s, the image's config says %s", got, want)
 }

@@ -24,6 +24,7 @@ var rooms = []room{
 	{path: "internal/faces", floor: 1},
 	{path: "internal/graph", floor: 1},
 	{path: "internal/sandbox", floor: 1},
+	{path: "internal/sandbox/bundle", floor: 1},
 	{path: "internal/snapshot", floor: 1},
 	{path: "internal/source/registry", floor: 1},
 	{path: "layer/tree", floor: 1},
@@ -33,7 +34,12 @@ var rooms = []room{
 	{path: "cache/s3", floor: 1},
 	{path: "cache", floor: 0},
 	{path: "internal/floors", floor: 0},
+	{path: "internal/forward", floor: 0},
+	{path: "internal/owner", floor: 0},
 	{path: "internal/progress", floor: 0},
+	{path: "internal/sandbox/notify", floor: 0},
+	{path: "internal/sandbox/cgroup", floor: 0},
+	{path: "internal/sandbox/binfmt", floor: 0},
 	{path: "internal/sandbox/seccomp", floor: 0},
 	{path: "internal/sandbox/stage", floor: 0},
 	{path: "layer", floor: 0},
@@ -44,6 +50,11 @@ var rooms = []room{
 var neighbours = map[[2]string]bool{
 	{"layer", "layer/inflate"}:          true, // gzip is what most layers are packed with
 	{"internal/snapshot", "layer/tree"}: true, // a snapshot is mounted over trees
+
+	{"internal/sandbox", "internal/sandbox/bundle"}:       true, // a step that another program runs
+	{"internal/sandbox/notify", "internal/owner"}:         true, // owners that stand in attributes
+	{"internal/sandbox/stage", "internal/owner"}:          true, // likewise
+	{"internal/sandbox/stage", "internal/sandbox/notify"}: true, // the stage installs the filter of calls that are answered
 }
 
 // bans keep a foreign module out of packages that have to stay small, or within the one package that is about it.

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"time"
@@ -51,13 +52,15 @@ type Options struct {
 	NoCache  []string         // names of stages that are built anew; empty but not nil means all
 	Platform ocispec.Platform // that was asked for; none means Linux on this machine's architecture
 	Network  string           // default network of RUN: "", "host", "none"
+	Run      Run
 	// MultiPlatform tells that Platform is one of several: the names of the
 	// steps say then which.
 	MultiPlatform bool
 	Images        ImageResolver
 	// Context is the URL of the main context; empty means LocalContext.
 	Context string
-	// Contexts are the named contexts: "local:" and a name for Files, or a URL.
+	// Contexts are the named contexts: "local:" and a name for Files, a URL, or
+	// TargetContext and a stage.
 	Contexts map[string]string
 	// LocalDockerfile takes the Dockerfile from Files, whatever Context is.
 	LocalDockerfile bool
@@ -96,7 +99,7 @@ func Convert(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	r.convert.MultiPlatformRequested = o.MultiPlatform
-	res, err := dockerfile2llb.Dockerfile2LLB(ctx, r.src.Data, r.convert)
+	res, err := ask(ctx, r, dockerfile2llb.Dockerfile2LLB)
 	if err != nil {
 		return nil, r.located(r.explained(err))
 	}
@@ -124,6 +127,10 @@ type reading struct {
 
 func read(ctx context.Context, o *Options) (*reading, error) {
 	gw := &gateway{options: o, opts: o.attributes()}
+	var err error
+	if gw.inputs, err = o.link(ctx, gw.opts); err != nil {
+		return nil, err
+	}
 	client, err := dockerui.NewClient(gw)
 	if err != nil {
 		return nil, err
@@ -142,6 +149,18 @@ func read(ctx context.Context, o *Options) (*reading, error) {
 		r.convert.TargetPlatform = &platform
 	}
 	return r, r.checkSyntax()
+}
+
+// ask hands the Dockerfile to one of BuildKit's functions. One that panics (as
+// v0.33.1 does of a check comment in a base image's trigger) must not take the
+// process with it: a Dockerfile and its base images may be anybody's.
+func ask[T any](ctx context.Context, r *reading, f func(context.Context, []byte, dockerfile2llb.ConvertOpt) (T, error)) (res T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("BuildKit's frontend cannot stand this Dockerfile or a base image of it: %v", p)
+		}
+	}()
+	return f(ctx, r.src.Data, r.convert)
 }
 
 // attributes are the options in the frontend's own terms.
@@ -165,6 +184,7 @@ func (o *Options) attributes() map[string]string {
 	}
 	set("target", o.Target)
 	set("force-network-mode", o.Network)
+	o.Run.attributes(set)
 	if o.NoCache != nil {
 		m["no-cache"] = strings.Join(o.NoCache, ",")
 	}

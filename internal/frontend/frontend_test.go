@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -15,19 +16,32 @@ import (
 	"github.com/ocibuild/ocibuild/internal/graph"
 )
 
-// images knows one image.
-type images struct{ asked []string }
+// images knows some images.
+type images struct {
+	mu    sync.Mutex
+	asked []string
+}
 
-const baseConfig = `{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"],"Cmd":["sh"]},
+const baseConfig = `{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"],"Cmd":["sh"],"WorkingDir":"/"},
 "rootfs":{"type":"layers","diff_ids":["sha256:0000000000000000000000000000000000000000000000000000000000000001"]},
 "history":[{"created_by":"base"}]}`
 
 func (i *images) ResolveImage(_ context.Context, ref string, p ocispec.Platform) (digest.Digest, []byte, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	i.asked = append(i.asked, ref)
-	if !strings.HasPrefix(ref, "docker.io/library/base:") {
+	name, _, _ := strings.Cut(strings.TrimPrefix(ref, "docker.io/library/"), ":")
+	config := strings.Replace(baseConfig, "amd64", p.Architecture, 1)
+	switch name {
+	case "base":
+	case "arm":
+		config = strings.Replace(baseConfig, "amd64", "arm", 1)
+	case "nodir":
+		config = strings.Replace(config, `,"WorkingDir":"/"`, "", 1)
+	default:
 		return "", nil, fmt.Errorf("image %q: not found", ref)
 	}
-	return digest.FromString(ref), []byte(strings.Replace(baseConfig, "amd64", p.Architecture, 1)), nil
+	return digest.FromString(ref), []byte(config), nil
 }
 
 // options are those of a context that is only this Dockerfile and an ignore file.
@@ -195,10 +209,15 @@ func TestConvertErrorsNameTheLine(t *testing.T) {
 	}
 }
 
-func FuzzConvert(f *testing.F) {
-	f.Add("FROM base\nRUN x\n")
-	f.Add("# escape=`\nFROM scratch\nCOPY <<E /x\na\nE\n")
-	f.Fuzz(func(t *testing.T, dockerfile string) {
-		_, _, _ = convert(t, dockerfile, nil) // must not panic
-	})
+func TestTriggersOfABaseImageCannotEndTheProcess(t *testing.T) {
+	for _, s := range []trigger{"# x\n# check=skip=all\nRUN x", "\n", "RUM", "FROM x", "RUN x\nRUN y", "RUN <<E\nx\n", "COPY --from=base a /"} {
+		o, _ := options("FROM base\n")
+		o.Images = s
+		if _, err := Convert(context.Background(), o); err == nil {
+			t.Errorf("%q: no error", s)
+		}
+		if res, err := Check(context.Background(), o); err == nil && res.Error == nil {
+			t.Errorf("check %q: no error", s)
+		}
+	}
 }

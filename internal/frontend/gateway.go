@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
@@ -30,8 +31,14 @@ var errNotHere = errors.New("the frontend asked for something that only a BuildK
 type gateway struct {
 	options *Options
 	opts    map[string]string
+	inputs  inputs
 	failed  error // why a context could not be had
+	lookups atomic.Int32
 }
+
+// maxLookups is how often a Dockerfile may name images. A base image with the
+// trigger "COPY --from=ITSELF" names itself without end, and BuildKit follows.
+const maxLookups = 1000
 
 // Solve "builds" a definition by finding out which local directory it means, or
 // by fetching what is elsewhere.
@@ -77,6 +84,9 @@ func (g *gateway) ResolveImageConfig(ctx context.Context, ref string, opt source
 		return "", "", nil, fmt.Errorf("image %q: %w", ref, err)
 	}
 	full := reference.TagNameOnly(named).String()
+	if g.lookups.Add(1) > maxLookups {
+		return "", "", nil, fmt.Errorf("image %s: more than %d names of images; does one with ONBUILD lead to itself?", full, maxLookups)
+	}
 	dgst, config, err := g.options.Images.ResolveImage(ctx, full, p)
 	return full, dgst, config, err
 }
@@ -112,7 +122,8 @@ func buildPlatform() ocispec.Platform {
 	return p
 }
 
-func (g *gateway) Inputs(context.Context) (map[string]llb.State, error) { return nil, nil }
+// Inputs returns the contexts that are graphs.
+func (g *gateway) Inputs(context.Context) (map[string]llb.State, error) { return g.inputs, nil }
 
 func (g *gateway) NewContainer(context.Context, client.NewContainerRequest) (client.Container, error) {
 	return nil, errNotHere

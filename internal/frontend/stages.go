@@ -1,18 +1,55 @@
 package frontend
 
 import (
-	"context"
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/subrequests/targets"
+	"github.com/moby/buildkit/solver/pb"
 )
+
+// list returns the stages of a Dockerfile, as BuildKit's ListTargets does, which
+// does not survive a check comment above an instruction (v0.33.1).
+func (r *reading) list() (*targets.List, error) {
+	dockerfile, err := parser.Parse(bytes.NewReader(r.src.Data))
+	if err != nil {
+		return nil, err
+	}
+	stages, _, err := instructions.Parse(dockerfile.AST, linter.New(&linter.Config{}))
+	if err != nil {
+		return nil, err
+	}
+	l := &targets.List{Sources: [][]byte{r.src.Data}}
+	for i, s := range stages {
+		l.Targets = append(l.Targets, targets.Target{
+			Name: s.Name, Description: s.DocComment, Default: i == len(stages)-1, Base: s.BaseName, Platform: s.Platform,
+			Location: location(s.Location),
+		})
+	}
+	return l, nil
+}
+
+func location(ranges []parser.Range) *pb.Location {
+	l := &pb.Location{}
+	for _, r := range ranges {
+		l.Ranges = append(l.Ranges, &pb.Range{Start: position(r.Start), End: position(r.End)})
+	}
+	return l
+}
+
+func position(p parser.Position) *pb.Position {
+	return &pb.Position{Line: int32(p.Line), Character: int32(p.Character)}
+}
 
 // stages returns the names of the stages that have one; nil if the Dockerfile
 // cannot be read.
 func (r *reading) stages() []string {
-	list, err := dockerfile2llb.ListTargets(context.Background(), r.src.Data)
+	list, err := r.list()
 	if err != nil {
 		return nil
 	}

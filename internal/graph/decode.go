@@ -89,6 +89,9 @@ func (d *decoder) step(id digest.Digest) (*Step, error) {
 	if s.Name == "" {
 		s.Name = name(s.Op)
 	}
+	if x, ok := s.Op.(*Exec); ok {
+		x.Resources = resources(d.def.GetMetadata()[string(id)].GetLinuxResources())
+	}
 	d.steps[id] = s
 	d.graph.Steps = append(d.graph.Steps, s)
 	return s, nil

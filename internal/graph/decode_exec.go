@@ -16,14 +16,12 @@ func decodeExec(e *pb.ExecOp, inputs int) (Op, error) {
 		Args: m.GetArgs(), Env: m.GetEnv(), Cwd: m.GetCwd(), User: m.GetUser(), Hostname: m.GetHostname(),
 		Insecure: e.GetSecurity() != pb.SecurityMode_SANDBOX, Proxy: proxies(m.GetProxyEnv()), CgroupParent: m.GetCgroupParent(),
 	}
-	switch n := e.GetNetwork(); n {
-	case pb.NetMode_UNSET:
-	case pb.NetMode_HOST:
-		x.Network = NetworkHost
-	case pb.NetMode_NONE:
-		x.Network = NetworkNone
-	default:
-		return nil, fmt.Errorf("network mode %d is not known", n)
+	var err error
+	if x.Network, err = network(e); err != nil {
+		return nil, err
+	}
+	if err := pb.ValidateSecurityMode(e.GetSecurity()); err != nil {
+		return nil, err
 	}
 	for _, h := range m.GetExtraHosts() {
 		x.ExtraHosts = append(x.ExtraHosts, HostIP{h.GetHost(), h.GetIP()})
@@ -38,10 +36,12 @@ func decodeExec(e *pb.ExecOp, inputs int) (Op, error) {
 		x.SecretEnv = append(x.SecretEnv, SecretEnv{s.GetID(), s.GetName(), s.GetOptional()})
 	}
 	for _, d := range e.GetCdiDevices() {
-		x.Devices = append(x.Devices, d.GetName())
+		if !d.GetOptional() {
+			x.Devices = append(x.Devices, d.GetName())
+		}
 	}
 	for _, pm := range e.GetMounts() {
-		mount, err := decodeMount(pm, inputs)
+		mount, err := decodeMount(pm, m.GetCwd(), inputs)
 		if err != nil {
 			return nil, err
 		}
@@ -50,10 +50,34 @@ func decodeExec(e *pb.ExecOp, inputs int) (Op, error) {
 	return x, nil
 }
 
-func decodeMount(m *pb.Mount, inputs int) (Mount, error) {
+func network(e *pb.ExecOp) (Network, error) {
+	switch n := e.GetNetwork(); n {
+	case pb.NetMode_UNSET:
+		return NetworkDefault, nil
+	case pb.NetMode_HOST:
+		return NetworkHost, nil
+	case pb.NetMode_NONE:
+		return NetworkNone, nil
+	default:
+		return 0, fmt.Errorf("network mode %d is not known", n)
+	}
+}
+
+// resources reads what lies beside an operation, not in it.
+func resources(r *pb.LinuxResources) Resources {
+	return Resources{
+		Memory: r.GetMemory(), MemorySwap: r.GetMemorySwap(), CPUShares: r.GetCpuShares(), CPUPeriod: r.GetCpuPeriod(),
+		CPUQuota: r.GetCpuQuota(), CPUs: r.GetCpusetCpus(), MemNodes: r.GetCpusetMems(),
+	}
+}
+
+func decodeMount(m *pb.Mount, cwd string, inputs int) (Mount, error) {
 	out := Mount{
 		Input: int(m.GetInput()), Selector: m.GetSelector(), Target: path.Clean(m.GetDest()),
 		ReadOnly: m.GetReadonly(), Output: int(m.GetOutput()),
+	}
+	if !path.IsAbs(out.Target) {
+		out.Target = path.Join("/", cwd, out.Target)
 	}
 	if out.Input < -1 || out.Input >= inputs {
 		return out, fmt.Errorf("mount %s: input %d of %d", out.Target, out.Input, inputs)

@@ -97,7 +97,7 @@ func gitRemote(full string, id *gitutil.GitURL) (string, error) {
 	if !strings.EqualFold(u.Host, id.Host) || path.Join("/", u.Path) != path.Join("/", id.Path) {
 		return "", fmt.Errorf("git repository %s is not the %s of its identifier", Redact(u.Remote), id.Host+path.Join("/", id.Path))
 	}
-	return u.Remote, nil
+	return strings.TrimSuffix(u.Remote, "?"), nil // what is left of a query without fields
 }
 
 // plain drops what a parser quotes of a URL, which may be a password.

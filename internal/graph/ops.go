@@ -34,7 +34,18 @@ type Exec struct {
 	ValidExit    []int    // exit codes that are no failure; none means 0
 	Ulimits      []Ulimit
 	CgroupParent string
-	Devices      []string
+	Devices      []string // by CDI name, those that the command cannot do without
+	// Resources are not part of the definition: they change no result.
+	Resources Resources `json:"-"`
+}
+
+// Resources are limits of all processes of a command together; zero is none.
+type Resources struct {
+	Memory               int64 // bytes
+	MemorySwap           int64 // bytes of memory and swap; -1 means no limit
+	CPUShares, CPUPeriod uint64
+	CPUQuota             int64
+	CPUs, MemNodes       string // lists, such as "0-2,5"
 }
 
 // Network is what a command sees of the network.

@@ -69,7 +69,7 @@ type pendingDir struct {
 }
 
 func (t *Tree) copier(src layer.Tree, op *graph.Copy, own *Owner) (*copier, error) {
-	c := &copier{t: t, src: src, op: op, own: own, at: timestamp(op.Timestamp), links: map[string]*link{}}
+	c := &copier{t: t, src: src, op: op, own: own, at: timestamp(op.Timestamp)}
 	if len(op.Required) > 0 {
 		c.copied = map[string]bool{}
 	}
@@ -109,7 +109,7 @@ func (c *copier) source(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	c.name = name
+	c.name, c.links = name, map[string]*link{} // names of one file stay together within a source
 	return c.copy(ctx, e, ".", target, verdict{take: true})
 }
 
@@ -151,7 +151,7 @@ func (c *copier) mkdirAll(ctx context.Context, name string) error {
 	}
 	perm := uint32(0o755)
 	if c.op.Mode != -1 && c.modes == nil { // a symbolic mode needs one to start from
-		perm = uint32(c.op.Mode)
+		perm = uint32(c.op.Mode) & 0o777
 	}
 	return c.t.mkdirAll(ctx, name, perm, c.own, c.at)
 }
@@ -223,7 +223,9 @@ func (c *copier) dir(ctx context.Context, e layer.Entry, rel, target string, v v
 			return err
 		}
 		p.done = true
-		c.took(rel)
+		if rel != "." || c.filter.include == nil {
+			c.took(rel)
+		}
 	}
 	if !c.filter.below(v) {
 		return nil
@@ -250,11 +252,23 @@ func (c *copier) flush(ctx context.Context, overwrite bool) error {
 		if p.done {
 			continue
 		}
-		if err := c.makeDir(ctx, p.entry, p.target, overwrite && i > 0); err != nil {
+		if err := c.makeParent(ctx, p.entry, p.target, overwrite && i > 0); err != nil {
 			return err
 		}
 		p.done = true
 	}
+	return nil
+}
+
+// makeParent makes the copy of a directory that nothing but what is in it asks
+// for. One that is there already takes the mode of the source, and only that.
+func (c *copier) makeParent(ctx context.Context, e layer.Entry, target string, overwrite bool) error {
+	have, err := c.t.Lookup(ctx, target)
+	if err != nil || have.Type != layer.Directory || !overwrite {
+		return c.makeDir(ctx, e, target, overwrite)
+	}
+	have.Name, have.Mode = target, e.Mode
+	c.t.put(have, content{})
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -43,6 +44,9 @@ func (t *Tree) emit(ctx context.Context, n *node, name string, visible bool, do 
 		}
 		return do(layer.Entry{Name: name, Type: layer.Whiteout}, content{})
 	}
+	if visible && t.onlyTime(ctx, n, name) {
+		return nil
+	}
 	if err := t.emitSelf(ctx, n, name, visible, do); err != nil {
 		return err
 	}
@@ -53,6 +57,16 @@ func (t *Tree) emit(ctx context.Context, n *node, name string, visible bool, do 
 		}
 	}
 	return nil
+}
+
+// onlyTime tells whether a node is a directory of the base that has another
+// time and nothing else: like others, a layer does not speak of it.
+func (t *Tree) onlyTime(ctx context.Context, n *node, name string) bool {
+	if !n.set || n.hides || len(n.children) > 0 || n.entry.Type != layer.Directory {
+		return false
+	}
+	have, err := t.base.Lookup(ctx, name)
+	return err == nil && bytes.Equal(describe(nil, have), describe(nil, n.entry))
 }
 
 // emitSelf writes a changed entry, or the unchanged directory above a change.

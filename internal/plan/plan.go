@@ -42,6 +42,8 @@ type Options struct {
 	// Spool makes a temporary file for archives that must be decompressed
 	// before their entries can be read in order; the plan closes it.
 	Spool func() (*os.File, error)
+	// Limits bounds the archives that are unpacked.
+	Limits layer.Limits
 	// KeepArchives leaves archives packed: enough to tell whether a source
 	// has changed.
 	KeepArchives bool

@@ -223,7 +223,7 @@ func TestCopyIntoAnOpaqueDirectoryKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestUnpackedLinkGivesItsOwnerToTheFile(t *testing.T) {
+func TestUnpackedLinkGivesItsOwnerAndModeToTheFile(t *testing.T) {
 	src := New(nil, Options{})
 	data := archive(t, tar.Header{Name: "more", Typeflag: tar.TypeLink, Linkname: "file", Uid: 3, Gid: 4})
 	must(t, src.Mkfile(ctx, &graph.Mkfile{Path: "/a", Mode: 0o644, Data: []byte(data), Timestamp: -1}, nil))
@@ -231,7 +231,7 @@ func TestUnpackedLinkGivesItsOwnerToTheFile(t *testing.T) {
 	op := dockerfileCopy("a", "/")
 	op.Unpack = true
 	must(t, tr.Copy(ctx, src, op, nil))
-	if got := changes(t, tr); got != "file=1 600 3:4\nmore==file\n" {
+	if got := changes(t, tr); got != "file=1 644 3:4\nmore==file\n" {
 		t.Errorf("changes\n%s", got)
 	}
 }
@@ -357,7 +357,8 @@ func TestUnpack(t *testing.T) {
 		"empty":             {data: "", want: "out/ 755\nout/a= 644\n"},
 		"leads out":         {data: archive(t, tar.Header{Name: "../x"}), err: "leads out"},
 		"link leads out":    {data: archive(t, tar.Header{Name: "l", Typeflag: tar.TypeLink, Linkname: "../../etc/passwd"}), err: "leads out"},
-		"through its links": {data: archive(t, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, tar.Header{Name: "l/x"}), want: "etc/ 755\netc/x=l/x 644\nout/ 755\nout/l->/etc\n"},
+		"through its links": {data: archive(t, tar.Header{Name: "etc/e"}, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, tar.Header{Name: "l/x"}), want: "out/ 755\nout/etc/ 755\nout/etc/e=etc/e 644\nout/etc/x=l/x 644\nout/l->/etc\n"},
+		"links of others":   {data: archive(t, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "../etc"}, tar.Header{Name: "l/x"}), err: "leads out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			src := New(nil, Options{})

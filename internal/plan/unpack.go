@@ -9,13 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 
 	"github.com/ocibuild/ocibuild/layer"
 )
@@ -58,6 +58,7 @@ func (c *copier) isArchive(ctx context.Context, e layer.Entry) (bool, error) {
 	if err != nil {
 		return false, nil // compressed, it seems, but not really: a file like any other
 	}
+	defer r.Close()
 	_, err = tar.NewReader(r).Next()
 	return err == nil, nil
 }
@@ -73,8 +74,10 @@ func (c *copier) spool(ctx context.Context, e layer.Entry) (io.ReaderAt, error) 
 	if err != nil {
 		return nil, err
 	}
+	defer r.Close()
+	bounded := &boundedReader{ctx: ctx, r: r, most: c.t.o.Limits.OrDefault().MaxBytes}
 	if c.t.o.Spool == nil {
-		data, err := io.ReadAll(r)
+		data, err := io.ReadAll(bounded)
 		return bytes.NewReader(data), err
 	}
 	out, err := c.t.o.Spool()
@@ -82,32 +85,56 @@ func (c *copier) spool(ctx context.Context, e layer.Entry) (io.ReaderAt, error) 
 		return nil, err
 	}
 	c.t.spools = append(c.t.spools, out)
-	_, err = io.Copy(out, r)
+	_, err = io.Copy(out, bounded)
 	return out, err
 }
 
+// boundedReader reads no more than most bytes, and not when ctx is done.
+type boundedReader struct {
+	ctx     context.Context // of the one call that reads
+	r       io.Reader
+	n, most int64
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := b.r.Read(p)
+	if b.n += int64(n); b.n > b.most {
+		return 0, fmt.Errorf("it unpacks to more than %d bytes", b.most)
+	}
+	return n, err
+}
+
 // decompress recognises gzip, bzip2, xz and zstd by their magic numbers.
-func decompress(r io.Reader) (io.Reader, error) {
+func decompress(r io.Reader) (io.ReadCloser, error) {
 	br := bufio.NewReaderSize(r, 64<<10)
 	magic, _ := br.Peek(6)
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		return gzip.NewReader(br)
 	case bytes.HasPrefix(magic, []byte("BZh")):
-		return bzip2.NewReader(br), nil
+		return io.NopCloser(bzip2.NewReader(br)), nil
 	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		return xz.NewReader(br)
+		r, err := newXZ(br)
+		return io.NopCloser(r), err
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		return zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		d, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+		return d.IOReadCloser(), nil
 	}
-	return br, nil
+	return io.NopCloser(br), nil
 }
 
 // entries plans what a tar holds below dest.
 func (c *copier) entries(ctx context.Context, raw io.ReaderAt, dest string) error {
 	counter := &countingReader{r: io.NewSectionReader(raw, 0, 1<<62)}
 	tr := tar.NewReader(counter)
-	for {
+	most := c.t.o.Limits.OrDefault().MaxEntries
+	for n := 1; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -118,8 +145,11 @@ func (c *copier) entries(ctx context.Context, raw io.ReaderAt, dest string) erro
 		if err != nil {
 			return err
 		}
+		if n > most {
+			return fmt.Errorf("it has more than %d entries", most)
+		}
 		if err := c.unpackEntry(ctx, h, dest, raw, counter.n); err != nil {
-			return fmt.Errorf("entry %q: %w", h.Name, err)
+			return fmt.Errorf("entry %.200q: %w", h.Name, err)
 		}
 	}
 }
@@ -129,7 +159,7 @@ func (c *copier) unpackEntry(ctx context.Context, h *tar.Header, dest string, ra
 	if err != nil {
 		return err
 	}
-	if h.Typeflag == tar.TypeGNUSparse || h.PAXRecords["GNU.sparse.major"] != "" {
+	if sparse(h) {
 		return errors.New("sparse files in archives are not supported; pack it without --sparse")
 	}
 	e, ok := entryOf(h)
@@ -140,22 +170,79 @@ func (c *copier) unpackEntry(ctx context.Context, h *tar.Header, dest string, ra
 	if name == "." { // the archive's root is the directory that is there already
 		return nil
 	}
-	parent, err := c.t.resolve(ctx, path.Join(dest, path.Dir(name)))
+	parent, err := c.unpackDir(ctx, below{c.t, dest}, path.Dir(name))
 	if err != nil {
 		return err
 	}
-	if err := c.t.mkdirAll(ctx, parent, 0o755, c.own, c.at); err != nil {
-		return err
-	}
-	e.Name = path.Join(parent, path.Base(name))
+	e.Name = path.Join(dest, parent, path.Base(name))
 	if e.Type == layer.Hardlink {
 		return c.unpackLink(ctx, h, e, dest)
+	}
+	// Here, and not only when the layer is written: here we know of which archive.
+	if err := c.t.o.Limits.Check(e); err != nil {
+		return err
 	}
 	n := c.replace(ctx, e)
 	if e.Type == layer.Regular {
 		n.content = content{data: io.NewSectionReader(raw, offset, h.Size)}
 	}
 	return nil
+}
+
+// sparse tells whether the tar holds less of a file than its size says, in one
+// of the four ways that GNU tar has had of it.
+func sparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
+}
+
+// below is a directory of a tree as a tree of its own: a link in an archive, or
+// of the image, does not lead out of where the archive is unpacked.
+type below struct {
+	tree *Tree
+	dir  string
+}
+
+// Lookup implements layer.Lookuper.
+func (b below) Lookup(ctx context.Context, name string) (layer.Entry, error) {
+	return b.tree.Lookup(ctx, path.Join(b.dir, name))
+}
+
+// unpackDir returns where the directory of an entry is, and makes what is
+// missing of it, for root. A link on the way has to lead to a directory.
+func (c *copier) unpackDir(ctx context.Context, root below, name string) (string, error) {
+	at := "."
+	for _, part := range split(name) {
+		next := path.Join(at, part)
+		e, err := root.Lookup(ctx, next)
+		if errors.Is(err, fs.ErrNotExist) {
+			at = next
+			if err := c.t.mkdirAll(ctx, path.Join(root.dir, at), 0o755, nil, c.at); err != nil {
+				return "", err
+			}
+			continue
+		}
+		if err == nil && e.Type == layer.Symlink {
+			if next, err = layer.Resolve(ctx, root, next, true); err == nil {
+				e, err = root.Lookup(ctx, next)
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return "", fmt.Errorf("the symbolic link /%s leads out of the destination, or nowhere", path.Join(root.dir, at, part))
+			}
+		}
+		if err != nil {
+			return "", err
+		}
+		if e.Type != layer.Directory {
+			return "", fmt.Errorf("/%s is not a directory", path.Join(root.dir, next))
+		}
+		at = next
+	}
+	return at, nil
 }
 
 // replace puts an entry in the place of what has its name; only a directory
@@ -180,10 +267,10 @@ func (c *copier) unpackLink(ctx context.Context, h *tar.Header, e layer.Entry, d
 	if err != nil {
 		return err
 	}
-	to, err = layer.Resolve(ctx, c.t, path.Join(dest, to), false)
-	if err != nil {
+	if to, err = layer.Resolve(ctx, below{c.t, dest}, to, false); err != nil {
 		return err
 	}
+	to = path.Join(dest, to)
 	target, err := c.t.Lookup(ctx, to)
 	if err != nil {
 		return fmt.Errorf("link to %q: %w", h.Linkname, err)
@@ -198,10 +285,15 @@ func (c *copier) unpackLink(ctx context.Context, h *tar.Header, e layer.Entry, d
 	if first.link == nil {
 		first.link = &link{}
 	}
-	// The owner that the archive gives the new name is that of the file.
-	first.entry.UID, first.entry.GID = e.UID, e.GID
-	target.Name, target.UID, target.GID = e.Name, e.UID, e.GID
-	c.t.put(target, first.content).link = first.link
+	// What the archive says of the new name, it says of the file.
+	f := &first.entry
+	f.UID, f.GID, f.ModTime = e.UID, e.GID, e.ModTime
+	if f.Type != layer.Symlink {
+		f.Mode = e.Mode
+	}
+	named := *f
+	named.Name = e.Name
+	c.t.put(named, first.content).link = first.link
 	return nil
 }
 

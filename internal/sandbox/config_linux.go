@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/ocibuild/ocibuild/internal/sandbox/notify"
 	"github.com/ocibuild/ocibuild/internal/sandbox/stage"
 )
 
@@ -23,10 +24,10 @@ func (s *Spec) config() (*stage.Config, error) {
 		Cwd: path.Join("/", s.Cwd),
 		UID: id.UID, GID: id.GID, Groups: id.Groups,
 		Hostname: s.Hostname, Loopback: s.Network == NetworkNone,
-		Interactive: s.Interactive, Insecure: s.Insecure, ShmSize: s.ShmSize,
+		Interactive: s.Interactive, Insecure: s.Insecure, ReadOnlyRoot: s.ReadOnlyRoot,
 	}
 	if c.Hostname == "" {
-		c.Hostname = "ocibuild"
+		c.Hostname = defaultHostname
 	}
 	if s.ResolvConf != nil {
 		c.Mounts = append(c.Mounts, etcFile("/etc/resolv.conf", s.ResolvConf))
@@ -40,6 +41,15 @@ func (s *Spec) config() (*stage.Config, error) {
 			return nil, err
 		}
 		c.Mounts = append(c.Mounts, m)
+	}
+	if c.Rlimits, err = rlimits(s.Ulimits); err != nil {
+		return nil, err
+	}
+	for _, e := range s.Emulators {
+		c.Emulators = append(c.Emulators, stage.Emulator{File: e.File, Rule: e.Rule})
+	}
+	if s.Owners {
+		c.Notify = notify.Filter()
 	}
 	if !s.Insecure {
 		if c.Seccomp, err = filter(); err != nil {
@@ -61,10 +71,18 @@ func (s *Spec) validate() error {
 	if !path.IsAbs(s.Rootfs) || path.Clean(s.Rootfs) == "/" {
 		return fmt.Errorf("root %q: must be an absolute path other than /", s.Rootfs)
 	}
+	if err := s.validateRuntime(); err != nil {
+		return err
+	}
 	switch s.Network {
 	case "", NetworkHost, NetworkNone:
 	default:
 		return fmt.Errorf("unknown network %q", s.Network)
+	}
+	if s.Chroot {
+		if err := s.checkChroot(); err != nil {
+			return err
+		}
 	}
 	cwd := path.Join("/", s.Cwd)
 	if cwd == "/proc" || strings.HasPrefix(cwd, "/proc/") {

@@ -16,24 +16,30 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/owner"
 )
 
-// The tests run twice, in processes of their own: as root, and as root of a
-// user namespace, which is an ordinary user. Both have a private mount
-// namespace and a private temporary directory.
+// The tests run several times, in processes of their own: as root, and as root
+// of a user namespace with many ids and with one, which is an ordinary user. All
+// have a private mount namespace and a private temporary directory.
 const (
-	modeVar   = "OCIBUILD_SANDBOX_TEST"
-	modeRoot  = "root"
-	modeUser  = "userns"
-	firstID   = 100000
-	manyIDs   = 65536
-	busybox   = "/bin/busybox"
-	secretEnv = "CANARY=of the builder"
+	modeVar    = "OCIBUILD_SANDBOX_TEST"
+	modeRoot   = "root"
+	modeUser   = "userns"
+	modeSingle = "userns-single"
+	firstID    = 100000
+	manyIDs    = 65536
+	busybox    = "/bin/busybox"
+	secretEnv  = "CANARY=of the builder"
 )
 
 func TestMain(m *testing.M) {
 	if root := os.Getenv(terminalVar); root != "" {
 		os.Exit(onTerminal(root))
+	}
+	if what := os.Getenv(probeVar); what != "" {
+		os.Exit(probe(what))
 	}
 	if os.Getenv(modeVar) != "" {
 		if err := settle(); err != nil {
@@ -43,7 +49,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	code := 0
-	for _, mode := range []string{modeRoot, modeUser} {
+	for _, mode := range []string{modeRoot, modeUser, modeSingle} {
 		code = max(code, again(mode))
 	}
 	os.Exit(code)
@@ -67,11 +73,14 @@ func again(mode string) int {
 	cmd.Env = append(os.Environ(), modeVar+"="+mode, "TMPDIR="+dir, secretEnv)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
-	if mode == modeUser {
+	if mode != modeRoot {
 		first, count := os.Getuid(), 1
 		if first == 0 {
-			first, count = firstID, manyIDs
-			cmd.SysProcAttr.GidMappingsEnableSetgroups = true
+			first = firstID
+			if mode == modeUser {
+				count = manyIDs
+				cmd.SysProcAttr.GidMappingsEnableSetgroups = true
+			}
 			if err := os.Chown(dir, first, first); err != nil {
 				fmt.Println(err)
 				return 1
@@ -104,15 +113,53 @@ func settle() error {
 	return nil
 }
 
-func inUserNamespace() bool { return os.Getenv(modeVar) == modeUser }
+func inUserNamespace() bool { return os.Getenv(modeVar) != modeRoot }
+
+// owners tells whether steps are to believe that there are other ids than one.
+func owners() bool { return os.Getenv(modeVar) == modeSingle }
 
 // needIDs skips tests that become another user where only one id is mapped.
 func needIDs(t *testing.T) {
 	t.Helper()
+	if owners() {
+		return
+	}
 	m, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil || len(strings.Fields(string(m))) < 3 || strings.Fields(string(m))[2] == "1" {
 		t.Skip("SKIPPED: only one user id is mapped here")
 	}
+}
+
+// needTrueIDs skips tests that look where owners and rights of another user
+// than root do not show when only one id is mapped.
+func needTrueIDs(t *testing.T) {
+	t.Helper()
+	if needIDs(t); owners() {
+		t.Skip("SKIPPED: the kernel knows one user id only")
+	}
+}
+
+// chown changes the owner of a file as a layer would have it.
+func chown(t *testing.T, name string, uid, gid int) {
+	t.Helper()
+	if owners() {
+		must(t, owner.Set(name, false, owner.Owner{UID: uint32(uid), GID: uint32(gid)}))
+		return
+	}
+	must(t, os.Lchown(name, uid, gid))
+}
+
+// ownerOf is whom a file of a layer belongs to.
+func ownerOf(t *testing.T, name string) (uid, gid uint32) {
+	t.Helper()
+	if owners() {
+		o, err := owner.Get(name, false)
+		must(t, err)
+		return o.UID, o.GID
+	}
+	var st unix.Stat_t
+	must(t, unix.Lstat(name, &st))
+	return st.Uid, st.Gid
 }
 
 // image is an overlay over a small image, as the worker makes it.
@@ -191,7 +238,7 @@ func (im *image) sh(script string) result { return im.run(Spec{Args: []string{"s
 
 func (im *image) runCtx(ctx context.Context, s Spec) result {
 	im.t.Helper()
-	s.Rootfs = im.root
+	s.Rootfs, s.Owners = im.root, owners()
 	r, w, err := os.Pipe()
 	must(im.t, err)
 	defer r.Close()

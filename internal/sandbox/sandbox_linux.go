@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/ocibuild/ocibuild/internal/sandbox/cgroup"
 	"github.com/ocibuild/ocibuild/internal/sandbox/stage"
 	"golang.org/x/sys/unix"
 )
@@ -22,9 +23,11 @@ var stageEnv = []string{"GOMAXPROCS=1"}
 // Process is a running step.
 type Process struct {
 	proc *os.Process
+	send func(os.Signal) error
 	done chan struct{} // closed when code and err are set and nothing is left
 	code int
 	err  error
+	hit  string
 }
 
 // Start runs the command of s and returns when it is running. An error of the
@@ -38,11 +41,18 @@ func Start(ctx context.Context, s *Spec, stdio Stdio) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
-	exe, err := program()
+	through, err := s.bundle(config)
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
-	k := &keeper{ctx: ctx, config: config, exe: exe, stdio: stdio, started: make(chan error, 1)}
+	exe := self // which a step without /proc does not get hold of
+	if !s.Chroot {
+		if exe, err = program(); err != nil {
+			return nil, fmt.Errorf("sandbox: %w", err)
+		}
+	}
+	k := &keeper{ctx: ctx, config: config, exe: exe, stdio: stdio, limits: s.Limits, chroot: s.Chroot, hold: s.Hold, started: make(chan error, 1)}
+	k.runtime = through
 	k.p = &Process{done: make(chan struct{})}
 	go k.keep()
 	if err := <-k.started; err != nil {
@@ -53,10 +63,12 @@ func Start(ctx context.Context, s *Spec, stdio Stdio) (*Process, error) {
 
 // Signal sends sig to the command. It is process 1 of its namespace: a signal
 // for which it has no handler does nothing, except for SIGKILL and SIGSTOP.
-func (p *Process) Signal(sig os.Signal) error { return p.proc.Signal(sig) }
+// Without namespaces (Chroot) it is a process like others.
+func (p *Process) Signal(sig os.Signal) error { return p.send(sig) }
 
-// Kill ends the command and with it, by the kernel, its whole process namespace.
-func (p *Process) Kill() error { return p.proc.Kill() }
+// Kill ends the command and with it, by the kernel, its whole process namespace,
+// or else all that the command has started.
+func (p *Process) Kill() error { return p.send(syscall.SIGKILL) }
 
 // Wait returns the exit code, 128+n for signal n, when every process of the
 // step is dead, its mount points are removed and the times of the directories
@@ -68,6 +80,10 @@ func (p *Process) Wait() (exitCode int, err error) {
 	return p.code, p.err
 }
 
+// Exceeded tells, after Wait, which of its Limits the step has run into, or "".
+// It may have coped with that.
+func (p *Process) Exceeded() string { return p.hit }
+
 // keeper sees a step through, from before its start until it is cleaned up. It
 // is one goroutine on one thread: the kernel kills a child with PDEATHSIG when
 // the thread that started it ends, not the process.
@@ -77,8 +93,16 @@ type keeper struct {
 	config  *stage.Config
 	exe     string
 	stdio   Stdio
+	limits  cgroup.Limits
+	group   *cgroup.Group
+	chroot  bool
+	hold    *os.File
+	runtime *throughRuntime // nil for none
 	started chan error
-	stubs   []stage.Stub
+
+	supervisor *supervisor
+	warden     *warden
+	stubs      []stage.Stub
 }
 
 func (k *keeper) keep() {
@@ -93,29 +117,30 @@ func (k *keeper) keep() {
 		k.started <- err
 		return
 	}
-	stop := context.AfterFunc(k.ctx, func() { _ = k.p.proc.Kill() })
+	stop := context.AfterFunc(k.ctx, func() { _ = k.p.Kill() })
 	failure, err := k.talk(config, report)
 	if err != nil {
-		_ = k.p.proc.Kill()
+		_ = k.p.Kill()
 	}
 	setup := failure != nil && failure.Code == 0
 	if err == nil && !setup {
 		k.started <- nil
 	}
-	state, waitErr := k.p.proc.Wait()
+	code, waitErr := k.wait()
 	stop()
-	cleanErr := removeStubs(k.config.Rootfs, k.stubs)
+	k.p.hit = k.group.Exceeded()
+	cleanErr := errors.Join(k.supervisor.stop(), k.group.Remove(), removeStubs(k.config.Rootfs, k.stubs))
 	switch {
 	case err != nil:
 		k.started <- errors.Join(err, cleanErr)
 	case setup && k.ctx.Err() == nil:
-		k.started <- errors.Join(errors.New(failure.Text), cleanErr)
+		k.started <- errors.Join(errors.New(failure.Text), exceeded(k.p.hit), cleanErr)
 	case setup:
 		k.started <- context.Cause(k.ctx)
 	case waitErr != nil:
 		k.p.code, k.p.err = -1, fmt.Errorf("sandbox: wait for the step: %w", waitErr)
 	default:
-		k.p.code = exitCode(state)
+		k.p.code = code
 		k.p.err = k.outcome(failure, cleanErr)
 	}
 }
@@ -132,20 +157,47 @@ func (k *keeper) outcome(failure *stage.Failure, cleanErr error) error {
 	if k.p.code == 128+int(syscall.SIGKILL) && k.ctx.Err() != nil {
 		return context.Cause(k.ctx)
 	}
-	return nil
+	return k.runtime.failure(k.p.code)
 }
 
-func exitCode(state *os.ProcessState) int {
+// wait returns the exit code of the command when nothing of the step is left.
+func (k *keeper) wait() (int, error) {
+	state, err := k.p.proc.Wait()
+	if err != nil {
+		return -1, err
+	}
+	if k.warden != nil {
+		return k.warden.ended(state)
+	}
 	status, ok := state.Sys().(syscall.WaitStatus)
-	if ok && status.Signaled() {
+	if !ok {
+		return state.ExitCode(), nil
+	}
+	return codeOf(status), nil
+}
+
+func codeOf(status syscall.WaitStatus) int {
+	if status.Signaled() {
 		return 128 + int(status.Signal())
 	}
-	return state.ExitCode()
+	return status.ExitStatus()
 }
 
 // start makes the stage. The pipes are plain blocking ones: waiting in the
 // kernel on this thread is quicker than a round through the poller.
 func (k *keeper) start() (config, report *os.File, err error) {
+	attr, err := k.attributes()
+	if err != nil {
+		return nil, nil, err
+	}
+	if k.group, err = cgroup.New(k.limits); err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.group.Remove())
+		}
+	}()
 	configR, configW, err := pipe()
 	if err != nil {
 		return nil, nil, err
@@ -166,7 +218,7 @@ func (k *keeper) start() (config, report *os.File, err error) {
 				files[i] = null
 			}
 		}
-		k.p.proc, err = os.StartProcess(k.exe, []string{stage.Name}, &os.ProcAttr{Env: stageEnv, Files: files, Sys: k.attributes()})
+		err = k.launch(&os.ProcAttr{Env: stageEnv, Files: files, Sys: attr})
 	}
 	if err != nil {
 		configW.Close()
@@ -176,14 +228,53 @@ func (k *keeper) start() (config, report *os.File, err error) {
 	return configW, reportR, nil
 }
 
-func (k *keeper) attributes() *syscall.SysProcAttr {
-	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
-	if k.config.Loopback {
+// launch starts the stage in its control group.
+func (k *keeper) launch(attr *os.ProcAttr) error {
+	around := k.supervised
+	if k.chroot {
+		around = k.guarded
+	}
+	err := around(attr, func() error {
+		return k.group.Start(func(fd int) (err error) {
+			attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = fd >= 0, max(fd, 0)
+			k.p.proc, err = os.StartProcess(k.exe, []string{k.firstProcess(stage.Name)}, attr)
+			if err == nil {
+				k.p.send = k.p.proc.Signal
+			}
+			return err
+		})
+	})
+	if err != nil && k.p.proc != nil { // it runs, but this thread cannot leave its group
+		_ = k.p.proc.Kill()
+		_, _ = k.p.proc.Wait()
+	}
+	return err
+}
+
+func (k *keeper) attributes() (*syscall.SysProcAttr, error) {
+	if k.chroot { // the reaper notices by itself when we are gone, and kills what is left
+		return &syscall.SysProcAttr{Setsid: !k.config.Interactive}, nil
+	}
+	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
+	if k.runtime != nil {
+		flags = unix.CLONE_NEWNS | unix.CLONE_NEWPID // the others are the runtime's to make
+	} else if k.config.Loopback {
 		flags |= unix.CLONE_NEWNET
 	}
-	return &syscall.SysProcAttr{
+	attr := &syscall.SysProcAttr{
 		Cloneflags: flags, Pdeathsig: syscall.SIGKILL, Setsid: !k.config.Interactive,
 	}
+	if len(k.config.Emulators) > 0 {
+		return attr, ownUsers(attr)
+	}
+	return attr, nil
+}
+
+func exceeded(limit string) error {
+	if limit == "" {
+		return nil
+	}
+	return errors.New(limit)
 }
 
 func pipe() (r, w *os.File, err error) {

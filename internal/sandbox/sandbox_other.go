@@ -23,6 +23,9 @@ func LookupUser(string, string) (*Identity, error) { return nil, errLinux }
 // Signal returns an error: sandboxes exist on Linux only.
 func (*Process) Signal(os.Signal) error { return errLinux }
 
+// Exceeded returns "": sandboxes exist on Linux only.
+func (*Process) Exceeded() string { return "" }
+
 // Kill returns an error: sandboxes exist on Linux only.
 func (*Process) Kill() error { return errLinux }
 

@@ -1,6 +1,12 @@
 package sandbox
 
-import "os"
+import (
+	"os"
+
+	"github.com/ocibuild/ocibuild/internal/sandbox/binfmt"
+	"github.com/ocibuild/ocibuild/internal/sandbox/bundle"
+	"github.com/ocibuild/ocibuild/internal/sandbox/cgroup"
+)
 
 // Spec says what to run and what it sees.
 type Spec struct {
@@ -17,7 +23,7 @@ type Spec struct {
 	// User is as in an image: "", "name", "uid", "name:group", "uid:gid", ...
 	// Names are looked up in Rootfs; see [LookupUser].
 	User string
-	// Hostname is constant by default ("ocibuild"), for steps that write it down.
+	// Hostname is the same on every machine by default: "ocibuild".
 	Hostname string
 	// Network is the host's by default.
 	Network Network
@@ -26,14 +32,44 @@ type Spec struct {
 	ResolvConf, Hosts []byte
 	// Mounts are made in order, after the ones every step has.
 	Mounts []Mount
-	// ShmSize is the size of /dev/shm in bytes; 0 means 64 MiB.
-	ShmSize int64
+	// ReadOnlyRoot keeps the command from changing anything but its mounts.
+	ReadOnlyRoot bool
+	// Ulimits are limits of single processes, on top of those every step has.
+	Ulimits []Ulimit
+	// Limits are those of all processes of the step together.
+	Limits cgroup.Limits
 	// Interactive keeps the caller's session, so that the command can own the
 	// terminal on its standard input. A build step gets a session of its own.
 	Interactive bool
+	// Emulators run the step's programs of other processors. They are registered
+	// for this step alone, in a user namespace of its own in which all ids are
+	// the caller's: files get the owners they are given, but device files cannot
+	// be made. It takes Linux 6.7. Without emulators a program that is not for
+	// this processor runs if the machine itself knows how.
+	Emulators []binfmt.Emulator
+	// Owners makes up for a user namespace that has one id only: the command has
+	// all ids, and the owners that its files get stand in attributes of them, as
+	// packages notify and owner tell.
+	Owners bool
+	// Chroot does without namespaces, and so without everything but a root of its
+	// own, fewer capabilities and an end of all its processes: nothing is mounted,
+	// Rootfs is not protected from the command, and it is no security boundary.
+	// Rootfs holds already what the command is to find, Cwd included.
+	Chroot bool
+	// Hold is an open file that stays open for as long as a process of the step
+	// with Chroot may live, even if this process does not.
+	Hold *os.File `json:"-"`
 	// Insecure leaves out the system call filter and the protection of /proc
-	// and /sys, and keeps all the caller's capabilities.
+	// and /sys, keeps all the caller's capabilities, whoever User is, and allows
+	// devices: those of the image, and in /dev the ones for file systems,
+	// virtual machines and network tunnels. A user namespace has no such devices.
 	Insecure bool
+	// Runtime runs the command in place of the sandbox's own first process; nil
+	// for none. It can neither have Emulators or Owners nor be Interactive.
+	Runtime *bundle.Runtime
+	// RuntimeDir is an empty directory for what Runtime needs to know and
+	// remember, which the caller removes after the step.
+	RuntimeDir string
 }
 
 // Network is the network of a step.

@@ -74,7 +74,7 @@ func (e *ensuring) layer(ctx context.Context, i int) error {
 		defer unlock()
 		if path, ok = e.find(alone, i); !ok {
 			if path, err = e.unpack(ctx, alone, i, unlock); err != nil {
-				return fmt.Errorf("layer %s: %w", l.DiffID, err)
+				return l.failed(err)
 			}
 		}
 	}
@@ -82,6 +82,14 @@ func (e *ensuring) layer(ctx context.Context, i int) error {
 	e.paths[i] = filepath.Join(path, treeDir)
 	close(e.ready[i])
 	return nil
+}
+
+// failed says which layer, and of which image, an error is about.
+func (l *Layer) failed(err error) error {
+	if l.Origin == "" {
+		return fmt.Errorf("layer %s: %w", l.DiffID, err)
+	}
+	return fmt.Errorf("layer %s of %s: %w", l.DiffID, l.Origin, err)
 }
 
 // Has tells which of the layers, given lowest first, have a tree.
@@ -127,7 +135,7 @@ func (e *ensuring) chained(alone string, i int) string {
 // unpack makes a tree under another name and then gives it its own. The lock
 // saves others the same work; renaming is safe without it.
 func (e *ensuring) unpack(ctx context.Context, alone string, i int, unlock func()) (string, error) {
-	tmp, err := e.m.TempDir("unpack")
+	tmp, err := e.m.temp.Dir("unpack")
 	if err != nil {
 		return "", err
 	}
@@ -166,6 +174,11 @@ func (e *ensuring) below(ctx context.Context, i int) ([]string, error) {
 }
 
 func (e *ensuring) apply(ctx context.Context, l Layer, to string, lower func(context.Context) ([]string, error)) error {
+	return Unpack(ctx, l, to, tree.ApplyOptions{Limits: e.m.Limits, Form: e.m.flavour.form(), Lower: lower})
+}
+
+// Unpack unpacks a layer into a new directory, and checks that it is the layer.
+func Unpack(ctx context.Context, l Layer, to string, o tree.ApplyOptions) error {
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return err
 	}
@@ -179,9 +192,9 @@ func (e *ensuring) apply(ctx context.Context, l Layer, to string, lower func(con
 		return err
 	}
 	defer raw.Close()
-	sum := newSummer(raw)
+	o.Limits = o.OrDefault()
+	sum := newSummer(raw, o.MaxBytes)
 	defer sum.stop()
-	o := tree.ApplyOptions{UserXattr: e.m.flavour == User, Lower: lower}
 	if err := tree.Apply(ctx, sum, to, o); err != nil {
 		return err
 	}
@@ -210,9 +223,6 @@ func place(tmp, path string) error {
 	return err
 }
 
-// maxRaw bounds what follows the end of a tar.
-const maxRaw = layer.DefaultMaxBytes + 16<<30
-
 // summer reads ahead and hashes in a goroutine of its own, so that
 // decompressing and hashing overlap with writing files.
 type summer struct {
@@ -229,16 +239,17 @@ type chunk struct {
 	err       error
 }
 
-func newSummer(r io.Reader) *summer {
+// newSummer reads no more than most bytes of r.
+func newSummer(r io.Reader, most int64) *summer {
 	s := &summer{full: make(chan chunk, 4), free: make(chan []byte, 4), stopped: make(chan struct{}), done: make(chan struct{})}
 	for range cap(s.free) {
 		s.free <- make([]byte, 256<<10)
 	}
-	go s.run(r)
+	go s.run(r, most)
 	return s
 }
 
-func (s *summer) run(r io.Reader) {
+func (s *summer) run(r io.Reader, most int64) {
 	defer close(s.done)
 	h := sha256.New()
 	var total int64
@@ -256,8 +267,8 @@ func (s *summer) run(r io.Reader) {
 			err = nil
 		}
 		h.Write(buf[:n])
-		if total += int64(n); total > maxRaw && err == nil {
-			err = errors.New("the layer is too large")
+		if total += int64(n); total > most && err == nil {
+			err = fmt.Errorf("layer is larger than %d bytes", most)
 		}
 		if errors.Is(err, io.EOF) {
 			s.sum = digest.NewDigest(digest.SHA256, h)

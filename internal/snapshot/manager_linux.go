@@ -1,18 +1,14 @@
 package snapshot
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/layer"
+	"github.com/ocibuild/ocibuild/layer/tree"
 )
 
 // tempPrefix begins the names of managers' temporary directories.
@@ -20,12 +16,13 @@ const tempPrefix = "trees-"
 
 // Manager makes trees and snapshots in one store. It is safe for concurrent use.
 type Manager struct {
+	// Limits bounds the layers that are unpacked. It is set before the first use.
+	Limits layer.Limits
+
 	dir     *cache.Dir
 	flavour Flavour
-	trees   string   // where the finished trees of this flavour are
-	temp    string   // everything this manager has not finished
-	lock    *os.File // temp, locked for as long as this process lives
-	next    atomic.Int64
+	trees   string       // where the finished trees of this flavour are
+	temp    *Temp        // everything this manager has not finished
 	method  atomic.Int32 // how overlays were mounted last
 }
 
@@ -36,22 +33,22 @@ func NewManager(dir *cache.Dir, flavour Flavour) (*Manager, error) {
 	if err := os.MkdirAll(m.trees, 0o700); err != nil {
 		return nil, fmt.Errorf("trees of the store: %w", err)
 	}
-	// The lock of all managers: none may be swept between being made and locked.
-	unlock, err := dir.Lock(context.Background(), "temporary trees")
-	if err != nil {
+	var err error
+	if m.temp, err = OpenTemp(dir, tempPrefix, nil); err != nil {
 		return nil, err
 	}
-	defer unlock()
-	if err := sweep(filepath.Join(dir.Path(), "tmp")); err != nil {
-		return nil, fmt.Errorf("remove what a dead process left: %w", err)
-	}
-	if m.temp, err = dir.TempDir(tempPrefix + "*"); err != nil {
-		return nil, fmt.Errorf("temporary directory: %w", err)
-	}
-	if m.lock, err = lockDir(m.temp); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", m.temp, err)
-	}
 	return m, m.makeGrounds()
+}
+
+// form is what package tree calls a flavour.
+func (f Flavour) form() tree.Form {
+	switch f {
+	case Trusted:
+		return tree.Trusted
+	case Owned:
+		return tree.Owned
+	}
+	return tree.User
 }
 
 // grounds are the places to mount on that each ground has.
@@ -85,57 +82,11 @@ func makePlace(path string, dir bool) error {
 	return os.WriteFile(path, nil, 0o644)
 }
 
-func (m *Manager) ground(g Ground) string { return filepath.Join(m.temp, "ground-"+string(g)) }
+func (m *Manager) ground(g Ground) string { return filepath.Join(m.temp.Path, "ground-"+string(g)) }
 
 // Close removes everything that is not a finished tree. Snapshots must have
 // been closed.
-func (m *Manager) Close() error {
-	defer m.lock.Close()
-	return os.RemoveAll(m.temp)
-}
+func (m *Manager) Close() error { return m.temp.Close() }
 
-// TempDir makes a directory that goes with the manager at the latest.
-func (m *Manager) TempDir(name string) (string, error) {
-	p := filepath.Join(m.temp, fmt.Sprintf("%s-%d", name, m.next.Add(1)))
-	return p, os.Mkdir(p, 0o700)
-}
-
-// lockDir takes the lock of a directory, or fails when it is taken.
-func lockDir(path string) (*os.File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// sweep removes the temporary directories nobody holds the lock of.
-func sweep(tmp string) error {
-	entries, err := os.ReadDir(tmp)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), tempPrefix) || !e.IsDir() {
-			continue
-		}
-		path := filepath.Join(tmp, e.Name())
-		lock, err := lockDir(path)
-		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		err = os.RemoveAll(path)
-		lock.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// Temp is where the manager has what is not finished. It goes with the manager.
+func (m *Manager) Temp() *Temp { return m.temp }

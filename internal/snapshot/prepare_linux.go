@@ -29,7 +29,7 @@ func (m *Manager) Prepare(ctx context.Context, lowers []string, g Ground) (*Snap
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	dir, err := m.TempDir("snapshot")
+	dir, err := m.temp.Dir("snapshot")
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +48,12 @@ func (s *Snapshot) mount(lowers []string, g Ground) error {
 			return err
 		}
 	}
-	visible, err := tree.PrepareUpper(s.Upper(), lowers, s.m.flavour == User)
+	visible, err := tree.PrepareUpper(s.Upper(), lowers, s.m.flavour.form())
 	if err != nil {
 		return err
 	}
 	s.lowers = visible
-	o := overlay{lowers: append([]string{s.m.ground(g)}, visible...), upper: s.Upper(), work: filepath.Join(s.dir, "work"), user: s.m.flavour == User}
+	o := overlay{lowers: append([]string{s.m.ground(g)}, visible...), upper: s.Upper(), work: filepath.Join(s.dir, "work"), user: s.m.flavour != Trusted}
 	method, err := o.mount(s.Root(), int(s.m.method.Load()))
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func (s *Snapshot) Diff(ctx context.Context, w *layer.Writer) error {
 	if err := s.unmount(); err != nil {
 		return err
 	}
-	return tree.Diff(ctx, s.Upper(), s.lowers, w, tree.DiffOptions{UserXattr: s.m.flavour == User, Prune: true})
+	return tree.Diff(ctx, s.Upper(), s.lowers, w, tree.DiffOptions{Form: s.m.flavour.form(), Prune: true})
 }
 
 // Adopt makes the changes, as Diff has left them, the tree of the layer that

@@ -15,13 +15,14 @@ package snapshot
 import "github.com/opencontainers/go-digest"
 
 // Flavour is the form in which trees hold what concerns overlayfs. Trees of
-// one flavour cannot serve the other, so it is part of their path.
+// one flavour cannot serve another, so it is part of their path.
 type Flavour string
 
 // The flavours.
 const (
 	Trusted Flavour = "trusted" // attributes trusted.overlay.*: real root
 	User    Flavour = "user"    // attributes user.overlay.*: a user namespace
+	Owned   Flavour = "owned"   // owners in attributes, too: one with a single id
 )
 
 // Ground is what lies below all layers of a snapshot: where an image lacks a
@@ -45,4 +46,5 @@ type Layer struct {
 	DiffID    digest.Digest `json:"diffID"`
 	Blob      string        `json:"blob"` // path
 	MediaType string        `json:"mediaType"`
+	Origin    string        `json:"origin,omitempty"` // the "registry/repository" it came from, for errors
 }

@@ -274,7 +274,7 @@ func TestSweep(t *testing.T) {
 	if _, err := os.Lstat(dead); err == nil {
 		t.Error("a dead manager's directory stays")
 	}
-	if _, err := os.Lstat(live.temp); err != nil {
+	if _, err := os.Lstat(live.temp.Path); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,19 +1,18 @@
 package solve
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
+	"github.com/containerd/platforms"
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/sandbox"
-	"github.com/ocibuild/ocibuild/internal/snapshot"
 	"github.com/ocibuild/ocibuild/internal/worker"
 )
 
@@ -30,15 +29,22 @@ type ExitError struct {
 	Args   []string
 	Code   int
 	Output []byte // the last lines of what it printed
+	// Reason says more than the code, if there is more: that it is not in the
+	// image, or that it ran into a limit.
+	Reason string
 }
 
 // Error says what BuildKit says.
 func (e *ExitError) Error() string {
-	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
+	text := fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
+	if e.Reason != "" {
+		text += ": " + e.Reason
+	}
+	return text
 }
 
 func (s *Solver) prepareExec(ctx context.Context, step *graph.Step, op *graph.Exec) (*execJob, error) {
-	if err := supported(step, op); err != nil {
+	if err := supported(step); err != nil {
 		return nil, err
 	}
 	inputs, err := s.outputs(ctx, step.Inputs, func(int) bool { return true })
@@ -46,48 +52,19 @@ func (s *Solver) prepareExec(ctx context.Context, step *graph.Step, op *graph.Ex
 }
 
 // supported refuses what would otherwise be ignored.
-func supported(step *graph.Step, op *graph.Exec) error {
-	host := platformOf(&graph.Step{})
-	switch p := step.Platform; {
-	case p != nil && (p.OS != "linux" || p.Architecture != host.Architecture):
-		return fmt.Errorf("RUN for %s/%s on a %s machine is not supported yet", p.OS, p.Architecture, host.Architecture)
-	case op.Insecure:
-		return fmt.Errorf("RUN --security=insecure is not allowed")
-	case len(op.Devices) > 0:
-		return fmt.Errorf("RUN --device is not supported yet: %s", strings.Join(op.Devices, ", "))
-	case len(op.Ulimits) > 0:
-		return fmt.Errorf("ulimits are not supported yet: %s", op.Ulimits[0].Name)
-	case op.CgroupParent != "":
-		return fmt.Errorf("a cgroup parent is not supported yet: %s", op.CgroupParent)
-	}
-	for _, m := range op.Mounts {
-		switch {
-		case m.Type == graph.MountSSH && !m.Optional:
-			return fmt.Errorf("RUN --mount=type=ssh is not supported yet")
-		case m.Target != "/" && m.Output >= 0:
-			return fmt.Errorf("the output of the mount %s is not supported yet", m.Target)
-		}
+func supported(step *graph.Step) error {
+	if p := step.Platform; p != nil && p.OS != "linux" {
+		return fmt.Errorf("RUN for %s is not supported: a step runs on Linux", platforms.Format(*p))
 	}
 	return nil
-}
-
-// contentKey names the mounted inputs by their layers.
-func (j *execJob) contentKey(context.Context) (key, error) {
-	h := newHasher("", j.step)
-	op, err := normalized(j.op)
-	if err != nil {
-		return key{}, err
-	}
-	h.Add("content of", op)
-	for i, in := range j.inputs {
-		h.Add("input "+strconv.Itoa(i)+" layers", chain(in))
-	}
-	return sum(h), nil
 }
 
 func (j *execJob) run(ctx context.Context, previous Previous) ([][]Layer, error) {
 	client, err := j.s.Worker(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := j.s.renew(ctx, client); err != nil {
 		return nil, err
 	}
 	req, err := j.request(ctx, client)
@@ -100,7 +77,7 @@ func (j *execJob) run(ctx context.Context, previous Previous) ([][]Layer, error)
 	}
 	if !j.valid(x.ExitCode) {
 		_ = x.Discard() // the command's own failure is what counts
-		return nil, &ExitError{Args: j.op.Args, Code: x.ExitCode, Output: tail}
+		return nil, &ExitError{Args: j.op.Args, Code: x.ExitCode, Output: tail, Reason: cmp.Or(x.Reason, x.Exceeded)}
 	}
 	return j.commit(ctx, x, previous)
 }
@@ -123,20 +100,42 @@ func (j *execJob) exec(ctx context.Context, client *worker.Client, req *worker.R
 	return x, tail, err
 }
 
+// commit makes a layer for each output: of the root, and of mounts.
 func (j *execJob) commit(ctx context.Context, x *worker.Execution, previous Previous) ([][]Layer, error) {
-	root := j.root()
-	if root.Output < 0 {
-		return nil, x.Discard()
+	var outs [][]Layer
+	for _, m := range j.outputs() {
+		for len(outs) <= m.Output {
+			outs = append(outs, nil)
+		}
+		outs[m.Output] = j.layers(m)
+		if m.ReadOnly && m.Target != "/" {
+			continue // it is as it was
+		}
+		var c *worker.Commit
+		var err error
+		if m.Target == "/" {
+			c, err = x.Commit(ctx, previous)
+		} else {
+			c, err = x.CommitMount(ctx, m.Target, Previous{})
+		}
+		if err != nil {
+			return nil, errors.Join(err, x.Discard())
+		}
+		l := j.s.Faces.Awaited(c.DiffID, func(ctx context.Context) (cache.Layer, error) { return c.Wait(ctx) })
+		outs[m.Output] = append(slices.Clip(outs[m.Output]), Layer{Layer: l, Created: j.s.Now})
 	}
-	base := j.layers(root)
-	c, err := x.Commit(ctx, previous)
-	if err != nil {
-		return nil, err
+	return outs, x.Discard() // what nobody can ask for
+}
+
+// outputs are the mounts that other steps can ask for.
+func (j *execJob) outputs() []graph.Mount {
+	var out []graph.Mount
+	for _, m := range j.op.Mounts {
+		if m.Output >= 0 {
+			out = append(out, m)
+		}
 	}
-	l := j.s.Faces.Awaited(c.DiffID, func(ctx context.Context) (cache.Layer, error) { return c.Wait(ctx) })
-	outs := make([][]Layer, root.Output+1)
-	outs[root.Output] = append(append([]Layer{}, base...), Layer{Layer: l, Created: j.s.Now})
-	return outs, nil
+	return out
 }
 
 func (j *execJob) root() graph.Mount {
@@ -153,131 +152,4 @@ func (j *execJob) layers(m graph.Mount) []Layer {
 		return nil
 	}
 	return j.inputs[m.Input]
-}
-
-// request describes the step to the worker. Layers that have no tree yet are
-// brought here; of the others no byte is needed.
-func (j *execJob) request(ctx context.Context, client *worker.Client) (*worker.Request, error) {
-	layers, err := trees(ctx, client, j.layers(j.root()))
-	if err != nil {
-		return nil, err
-	}
-	env, err := j.env()
-	if err != nil {
-		return nil, err
-	}
-	req := &worker.Request{Layers: layers, Mounts: slices.Clone(j.s.HostMounts), Spec: sandbox.Spec{
-		Args: j.op.Args, Env: env, Cwd: j.op.Cwd, User: j.op.User, Hostname: j.op.Hostname,
-		Network: sandbox.NetworkHost, ResolvConf: j.s.Network.ResolvConf, Hosts: j.hosts(),
-	}}
-	if j.op.Network == graph.NetworkNone {
-		req.Spec.Network = sandbox.NetworkNone
-	}
-	for _, m := range j.op.Mounts {
-		if m.Target == "/" || m.Type == graph.MountSSH {
-			continue
-		}
-		wm, ok, err := j.mount(ctx, client, m)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			req.Mounts = append(req.Mounts, wm)
-		}
-	}
-	return req, nil
-}
-
-// mount translates a mount; ok is false for an optional secret that is not given.
-func (j *execJob) mount(ctx context.Context, client *worker.Client, m graph.Mount) (worker.Mount, bool, error) {
-	out := worker.Mount{
-		Type: worker.MountType(m.Type), Target: m.Target, ReadOnly: m.ReadOnly, Selector: m.Selector,
-		CacheID: m.CacheID, Sharing: worker.Sharing(m.Sharing), Size: m.Size, Mode: m.Mode, UID: m.UID, GID: m.GID,
-	}
-	switch m.Type {
-	case graph.MountSecret:
-		value, ok, err := j.secret(m.ID, m.Optional)
-		out.Data = value
-		return out, ok, err
-	case graph.MountBind, graph.MountCache:
-		var err error
-		out.Layers, err = trees(ctx, client, j.layers(m))
-		return out, true, err
-	}
-	return out, true, nil
-}
-
-func (j *execJob) secret(id string, optional bool) ([]byte, bool, error) {
-	value, ok, err := j.s.Secret(id)
-	if err != nil {
-		return nil, false, fmt.Errorf("secret %q: %w", id, err)
-	}
-	if !ok && !optional {
-		return nil, false, fmt.Errorf("secret %q is required but not given; pass --secret id=%s,src=FILE", id, id)
-	}
-	return value, ok, nil
-}
-
-func (j *execJob) env() ([]string, error) {
-	env := append(slices.Clone(j.op.Env), j.op.Proxy...)
-	for _, se := range j.op.SecretEnv {
-		value, ok, err := j.secret(se.ID, se.Optional)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			value = nil // the variable is there, and empty, as with BuildKit
-		}
-		env = append(env, se.Name+"="+string(value))
-	}
-	return env, nil
-}
-
-func (j *execJob) hosts() []byte {
-	out := slices.Clone(j.s.Network.Hosts)
-	for _, h := range j.op.ExtraHosts {
-		out = fmt.Appendf(out, "%s\t%s\n", h.IP, h.Host)
-	}
-	return out
-}
-
-// trees names layers for the worker, with the blobs of those not unpacked yet.
-func trees(ctx context.Context, client *worker.Client, layers []Layer) ([]snapshot.Layer, error) {
-	layers = distinct(layers)
-	out := make([]snapshot.Layer, len(layers))
-	ids := make([]digest.Digest, len(layers))
-	for i, l := range layers {
-		ids[i], out[i].DiffID = l.DiffID, l.DiffID
-	}
-	has, err := client.HasTrees(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	eg, ctx := errgroup.WithContext(ctx)
-	for i, l := range layers {
-		if has[i] {
-			continue
-		}
-		eg.Go(func() error {
-			b, err := l.Blob(ctx)
-			out[i].Blob, out[i].MediaType = b.Path, b.Descriptor.MediaType
-			return err
-		})
-	}
-	return out, eg.Wait()
-}
-
-// distinct leaves of equal layers the uppermost, which hides all that the
-// others could show: the kernel takes no directory twice into an overlay.
-func distinct(layers []Layer) []Layer {
-	var out []Layer
-	seen := map[digest.Digest]bool{}
-	for _, l := range slices.Backward(layers) {
-		if !seen[l.DiffID] {
-			seen[l.DiffID] = true
-			out = append(out, l)
-		}
-	}
-	slices.Reverse(out)
-	return out
 }

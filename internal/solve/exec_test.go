@@ -32,7 +32,7 @@ func TestSecretThatIsNotGivenIsAnEmptyVariable(t *testing.T) {
 		op: &graph.Exec{Env: []string{"A=1"}, SecretEnv: []graph.SecretEnv{{ID: "given", Name: "X"}, {ID: "absent", Name: "Y", Optional: true}}},
 	}
 	got, err := j.env()
-	if want := []string{"A=1", "X=hush", "Y="}; err != nil || !slices.Equal(got, want) {
+	if want := []string{"A=1", defaultPath, "X=hush", "Y="}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v, want %q", got, err, want)
 	}
 	j.op.SecretEnv[1].Optional = false

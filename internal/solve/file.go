@@ -75,9 +75,12 @@ func plainLayers(ls []Layer) []*layer.Layer {
 	return out
 }
 
-// selects tells whether a file operation only copies out of its input i, so
-// that not all of the input matters, but what is copied.
+// selects tells whether a file operation only copies out of its input i, or a
+// command is only shown parts of it, so that not all of the input matters.
 func selects(op graph.Op, i int) bool {
+	if x, ok := op.(*graph.Exec); ok {
+		return shows(x, i)
+	}
 	f, ok := op.(*graph.File)
 	if !ok {
 		return false
@@ -90,13 +93,16 @@ func selects(op graph.Op, i int) bool {
 	return true
 }
 
-// selected is the digest of what a file operation copies out of one input,
+// selected is the digest of what an operation copies, or sees, of one input,
 // which src returns.
 func (s *Solver) selected(ctx context.Context, step *graph.Step, input int, src func() (layer.Tree, error)) (digest.Digest, error) {
 	return s.state(step).selections[input].get(ctx, func(ctx context.Context) (digest.Digest, error) {
 		t, err := src()
 		if err != nil {
 			return "", err
+		}
+		if x, ok := step.Op.(*graph.Exec); ok {
+			return shownOf(ctx, x, input, t)
 		}
 		return selection(ctx, step.Op.(*graph.File), input, t)
 	})
@@ -111,8 +117,10 @@ func selection(ctx context.Context, f *graph.File, input int, src layer.Tree) (d
 			continue
 		}
 		t := plan.New(nil, plan.Options{Now: time.Unix(0, 0), KeepArchives: true})
+		// What is at the destination is not known here. In a directory, nothing
+		// that a wildcard matches takes the place of another match.
 		anywhere := *c
-		anywhere.CreateDestPath = true // whether the destination is there is not asked here
+		anywhere.Dest, anywhere.CreateDestPath = "/selected/", true
 		if err := t.Copy(ctx, src, &anywhere, nil); err != nil {
 			return "", err
 		}
@@ -224,7 +232,7 @@ func (j *fileJob) close() {
 }
 
 func (j *fileJob) options() plan.Options {
-	return plan.Options{Now: j.s.Now, Spool: func() (*os.File, error) { return j.s.Faces.Dir.TempFile("archive-*") }}
+	return plan.Options{Now: j.s.Now, Limits: j.s.Faces.Limits, Spool: func() (*os.File, error) { return j.s.Faces.Dir.TempFile("archive-*") }}
 }
 
 // input returns an input as a tree, or a true nil for an empty one.

@@ -55,6 +55,9 @@ func (s *Solver) outline(step *graph.Step) error {
 // readsLocal tells whether a step copies files of a local directory, or of a
 // checkout, whose digests nobody knows yet.
 func readsLocal(step *graph.Step) bool {
+	if _, ok := step.Op.(*graph.Exec); ok {
+		return false // of what it mounts, layers are made first
+	}
 	for i, in := range step.Inputs {
 		switch in.Step.Op.(type) {
 		case *graph.Local, *graph.Git:

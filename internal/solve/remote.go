@@ -113,9 +113,7 @@ func withoutSecrets(op graph.Op) graph.Op {
 		c.KnownHosts, c.SSH, c.TokenSecret, c.HeaderSecret = "", "", "", ""
 		return &c
 	case *graph.Exec:
-		c := *x
-		c.Proxy = nil
-		return &c
+		return withoutHosts(x)
 	}
 	return op
 }

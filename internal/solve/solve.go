@@ -17,6 +17,7 @@ import (
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/faces"
+	"github.com/ocibuild/ocibuild/internal/forward"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/progress"
 	"github.com/ocibuild/ocibuild/internal/source"
@@ -40,9 +41,18 @@ type Solver struct {
 	Worker func(ctx context.Context) (*worker.Client, error)
 	// Secret returns the value of a secret; ok is false if there is none.
 	Secret func(id string) (value []byte, ok bool, err error)
+	// SSH returns what serves an agent by its id, empty for the default one; nil
+	// if it is not given.
+	SSH func(id string) forward.Serve
+	// Insecure allows RUN --security=insecure.
+	Insecure bool
+	// Pids is how many processes a command may have; 0 is the default of
+	// cgroup.Limits, -1 means no limit.
+	Pids int64
 	// HostMounts are shown to every command, read-only.
 	HostMounts []worker.Mount
-	Network    Files
+	// ResolvConf is what a command finds in /etc/resolv.conf; nil leaves the image's.
+	ResolvConf []byte
 	// Ready is told of each layer of the results as soon as it is known, while
 	// other steps still work; it may hear of one more than once. May be nil.
 	Ready    func(ctx context.Context, l *layer.Layer) error
@@ -55,12 +65,11 @@ type Solver struct {
 	mu    sync.Mutex
 	steps map[digest.Digest]*state
 	parts resultParts
+	stale []string       // ids of the cache mounts of steps that are to be done anew
+	fresh once[struct{}] // they have begun anew
 	tail  sync.WaitGroup // records that wait for their blobs
 	errs  []error
 }
-
-// Files are the network files that a command finds in /etc.
-type Files struct{ ResolvConf, Hosts []byte }
 
 // Layer is a layer of a result and the time of the step that made it, which is
 // zero for the layers of base images.
@@ -99,6 +108,11 @@ func (s *Solver) Solve(ctx context.Context, graphs ...*graph.Graph) ([][]Layer, 
 	// as long as the step that began it.
 	ctx, s.fail = context.WithCancelCause(ctx)
 	results := make([][]Layer, len(graphs))
+	for _, g := range graphs {
+		if err := s.permitted(g); err != nil {
+			return results, err
+		}
+	}
 	var eg errgroup.Group
 	for i, g := range graphs {
 		if g.Result.Step == nil {

@@ -212,10 +212,10 @@ func TestActionsOfOneOperationMakeOneLayer(t *testing.T) {
 func TestErrorsAreOneLine(t *testing.T) {
 	f := newFixture(t)
 	for name, st := range map[string]llb.State{
-		"missing file":    llb.Scratch().File(llb.Copy(here, "/nope", "/")),
-		"insecure":        llb.Scratch().Run(llb.Shlex("x"), llb.Security(llb.SecurityModeInsecure)).Root(),
-		"other platform":  llb.Image("x", llb.Platform(ocispec.Platform{OS: "plan9", Architecture: "mips"})).Run(llb.Shlex("x")).Root(),
-		"output of mount": llb.Scratch().Run(llb.Shlex("x")).AddMount("/m", llb.Scratch()),
+		"missing file":   llb.Scratch().File(llb.Copy(here, "/nope", "/")),
+		"insecure":       llb.Scratch().Run(llb.Shlex("x"), llb.Security(llb.SecurityModeInsecure)).Root(),
+		"device":         llb.Scratch().Run(llb.Shlex("x"), llb.AddCDIDevice(llb.CDIDeviceName("v.example/gpu"))).Root(),
+		"other platform": llb.Image("x", llb.Platform(ocispec.Platform{OS: "plan9", Architecture: "mips"})).Run(llb.Shlex("x")).Root(),
 	} {
 		if _, err := f.solve(st); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v", name, err)

@@ -56,6 +56,7 @@ type Image struct {
 type Images struct {
 	Store      *faces.Store
 	Registries *Registries
+	Limits     Limits // of what the documents of an image may claim
 }
 
 // ParseName completes a name as users write it: "busybox" is
@@ -170,6 +171,7 @@ func (i *Images) remote(ctx context.Context, named reference.Named, p ocispec.Pl
 	if err != nil {
 		return nil, err
 	}
+	repo.MaxManifest = i.Limits.MaxManifest
 	l := &lookup{images: i, named: named, platform: p, documents: repo, layers: repo}
 	root, err := l.ask(ctx)
 	if err != nil {
@@ -247,7 +249,7 @@ func (l *lookup) image(ctx context.Context, root ocispec.Descriptor) (*Image, er
 }
 
 func (l *lookup) document(ctx context.Context, desc ocispec.Descriptor) (*document, error) {
-	raw, err := l.images.Store.Dir.ReadBlob(desc.Digest, registry.MaxManifest)
+	raw, err := l.images.Store.Dir.ReadBlob(desc.Digest, l.images.Limits.OrDefault().MaxManifest)
 	if err != nil && l.documents != nil {
 		var got ocispec.Descriptor
 		if raw, got, err = l.documents.Manifest(ctx, desc.Digest.String()); err == nil {
@@ -261,7 +263,7 @@ func (l *lookup) document(ctx context.Context, desc ocispec.Descriptor) (*docume
 	if desc.Size >= 0 && desc.Size != int64(len(raw)) {
 		return nil, fmt.Errorf("manifest %s has %d bytes, %d were announced", desc.Digest, len(raw), desc.Size)
 	}
-	doc, err := parseDocument(raw, desc.MediaType)
+	doc, err := l.images.Limits.parseDocument(raw, desc.MediaType)
 	if err != nil {
 		return nil, err
 	}
@@ -299,7 +301,10 @@ func (l *lookup) layer(c cache.Layer) *layer.Layer {
 }
 
 func (l *lookup) config(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	raw, err := l.images.Store.Dir.ReadBlob(desc.Digest, maxConfig)
+	raw, err := l.images.Store.Dir.ReadBlob(desc.Digest, l.images.Limits.OrDefault().MaxConfig)
+	if err == nil && int64(len(raw)) != desc.Size {
+		return nil, fmt.Errorf("%s has %d bytes, %d were announced", desc.Digest, len(raw), desc.Size)
+	}
 	if err == nil || l.documents == nil {
 		return raw, err
 	}

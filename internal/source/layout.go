@@ -17,13 +17,16 @@ import (
 	"github.com/ocibuild/ocibuild/cache"
 )
 
-// maxLayoutDocument is the most bytes of an index, a manifest or a config.
-const maxLayoutDocument = 8 << 20
+// maxLayoutIndex is the most bytes of an index.json.
+const maxLayoutIndex = 8 << 20
 
 // Layout is an OCI image layout of this machine. Nothing of it is believed:
 // what is imported has the digest that it is asked for by, and no link leads
 // out of the folder.
 type Layout struct {
+	// Limits bounds what is imported.
+	Limits Limits
+
 	dir  string
 	root *os.Root
 }
@@ -53,7 +56,7 @@ func (l *Layout) Find(tag string) (digest.Digest, error) {
 	}
 	defer f.Close()
 	var index ocispec.Index
-	if err := json.NewDecoder(io.LimitReader(f, maxLayoutDocument)).Decode(&index); err != nil {
+	if err := json.NewDecoder(io.LimitReader(f, maxLayoutIndex)).Decode(&index); err != nil {
 		return "", fmt.Errorf("OCI layout %s: index.json: %w", l.dir, err)
 	}
 	if tag == "" && len(index.Manifests) == 1 {
@@ -88,11 +91,11 @@ func (l *Layout) document(ctx context.Context, store *cache.Dir, d ocispec.Descr
 	if err := l.blob(ctx, store, d); err != nil {
 		return err
 	}
-	data, err := store.ReadBlob(d.Digest, maxLayoutDocument)
+	data, err := store.ReadBlob(d.Digest, l.Limits.OrDefault().MaxManifest)
 	if err != nil {
 		return err
 	}
-	doc, err := parseDocument(data, d.MediaType)
+	doc, err := l.Limits.parseDocument(data, d.MediaType)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func ReadIgnore(dir, dockerfile string) (patterns []string, name string, err err
 	}
 	for _, p := range places {
 		name := filepath.Join(p.dir, p.base)
-		data, err := readInside(p.dir, p.base)
+		data, err := ReadInside(p.dir, p.base, maxIgnore)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -45,14 +45,19 @@ func ReadIgnore(dir, dockerfile string) (patterns []string, name string, err err
 	return nil, "", nil
 }
 
-// readInside reads a regular file that lies in dir.
-func readInside(dir, base string) ([]byte, error) {
+// maxIgnore is the most bytes of an ignore file.
+const maxIgnore = 16 << 20
+
+// ReadInside reads a regular file of at most limit bytes that lies in dir, or
+// below it. A link that leads out is an error, and so is what is no file: to
+// read it might never end.
+func ReadInside(dir, name string, limit int64) ([]byte, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	f, err := root.OpenFile(base, os.O_RDONLY|openNonblock, 0)
+	f, err := root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|openNonblock, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +69,11 @@ func readInside(dir, base string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("not a regular file")
 	}
-	return io.ReadAll(f)
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("more than %d bytes", limit)
+	}
+	return data, err
 }
 
 // parseIgnore goes line by line, so that a bad pattern can be found again.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -17,9 +18,7 @@ import (
 )
 
 const (
-	maxConfig     = 8 << 20
 	maxIndexDepth = 4
-	maxLayers     = 4096
 
 	dockerConfig = "application/vnd.docker.container.image.v1+json"
 	dockerLayer  = "application/vnd.docker.image.rootfs.diff.tar"
@@ -37,7 +36,8 @@ type document struct {
 
 // parseDocument reads a manifest or an index of unknown good will. mediaType is
 // what it was announced as, if it was.
-func parseDocument(raw []byte, mediaType string) (*document, error) {
+func (l Limits) parseDocument(raw []byte, mediaType string) (*document, error) {
+	l = l.OrDefault()
 	var d struct {
 		SchemaVersion int                   `json:"schemaVersion"`
 		MediaType     string                `json:"mediaType"`
@@ -46,8 +46,8 @@ func parseDocument(raw []byte, mediaType string) (*document, error) {
 		Manifests     *[]ocispec.Descriptor `json:"manifests"`
 		FSLayers      json.RawMessage       `json:"fsLayers"`
 	}
-	if len(raw) > registry.MaxManifest {
-		return nil, fmt.Errorf("manifest: more than %d bytes", registry.MaxManifest)
+	if int64(len(raw)) > l.MaxManifest {
+		return nil, fmt.Errorf("manifest: more than %d bytes", l.MaxManifest)
 	}
 	if err := json.Unmarshal(raw, &d); err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
@@ -62,7 +62,7 @@ func parseDocument(raw []byte, mediaType string) (*document, error) {
 	doc.Digest, doc.Size = digest.FromBytes(raw), int64(len(raw))
 	// Bytes with two meanings have been used to show one image and run another.
 	switch {
-	case d.Layers != nil && d.Manifests != nil:
+	case d.Manifests != nil && (d.Layers != nil || d.Config != nil):
 		return nil, errors.New("manifest is an image and an index at once")
 	case d.Manifests != nil:
 		doc.index, doc.parts = true, *d.Manifests
@@ -74,7 +74,7 @@ func parseDocument(raw []byte, mediaType string) (*document, error) {
 	if err := doc.setType(d.MediaType, mediaType); err != nil {
 		return nil, err
 	}
-	return doc, doc.check()
+	return doc, doc.check(l)
 }
 
 // setType settles the media type of a document that names itself own and was
@@ -102,7 +102,7 @@ func (d *document) setType(own, announced string) error {
 	return nil
 }
 
-func (d *document) check() error {
+func (d *document) check(limits Limits) error {
 	for n, p := range d.parts {
 		if err := checkDescriptor(p); err != nil {
 			return fmt.Errorf("manifest: entry %d: %w", n+1, err)
@@ -111,8 +111,8 @@ func (d *document) check() error {
 	if d.index {
 		return nil
 	}
-	if len(d.parts) > maxLayers {
-		return fmt.Errorf("manifest: %d layers, more than %d", len(d.parts), maxLayers)
+	if len(d.parts) > limits.MaxLayers {
+		return fmt.Errorf("manifest: %d layers, more than %d", len(d.parts), limits.MaxLayers)
 	}
 	if err := checkDescriptor(d.config); err != nil {
 		return fmt.Errorf("manifest: config: %w", err)
@@ -120,8 +120,8 @@ func (d *document) check() error {
 	if t := d.config.MediaType; t != ocispec.MediaTypeImageConfig && t != dockerConfig {
 		return fmt.Errorf("not an image: its config has the media type %q", t)
 	}
-	if d.config.Size > maxConfig {
-		return fmt.Errorf("config: %d bytes, more than %d", d.config.Size, maxConfig)
+	if d.config.Size > limits.MaxConfig {
+		return fmt.Errorf("config: %d bytes, more than %d", d.config.Size, limits.MaxConfig)
 	}
 	for n, l := range d.parts {
 		if err := checkLayer(l); err != nil {
@@ -160,21 +160,13 @@ func checkLayer(l ocispec.Descriptor) error {
 	return nil
 }
 
-// imageConfig is what of a config concerns us here.
-type imageConfig struct {
-	ocispec.Platform
-	RootFS struct {
-		Type    string          `json:"type"`
-		DiffIDs []digest.Digest `json:"diff_ids"`
-	} `json:"rootfs"`
-}
-
-// parseConfig reads the config of an image with that many layers.
-func parseConfig(raw []byte, layers int) (*imageConfig, error) {
+// parseConfig reads the config of an image with that many layers, all of it: what
+// the frontend could not read is better told here, where the image is known.
+func parseConfig(raw []byte, layers int) (*dockerspec.DockerOCIImage, error) {
 	if !bytes.HasPrefix(bytes.TrimSpace(raw), []byte("{")) {
 		return nil, errors.New("config is not a JSON object")
 	}
-	var c imageConfig
+	var c dockerspec.DockerOCIImage
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}

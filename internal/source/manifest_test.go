@@ -60,7 +60,7 @@ func fill(doc string) []byte {
 func TestHostileManifests(t *testing.T) {
 	for _, tt := range hostile {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := parseDocument(fill(tt.doc), tt.announced)
+			_, err := Limits{}.parseDocument(fill(tt.doc), tt.announced)
 			if tt.word == "" && err != nil {
 				t.Errorf("error %v", err)
 			}
@@ -127,7 +127,7 @@ func FuzzParseDocument(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, announced string) {
-		doc, err := parseDocument(raw, announced)
+		doc, err := Limits{}.parseDocument(raw, announced)
 		if err != nil {
 			return
 		}

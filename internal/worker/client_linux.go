@@ -146,9 +146,18 @@ func (k *call) answer(ctx context.Context, v any) error {
 }
 
 // Exec runs a step and returns when every process of it is dead. A command that
-// ends with an exit code other than zero is no error. When ctx ends the step is
-// killed. The caller must call Commit or Discard of the Execution.
-func (c *Client) Exec(ctx context.Context, r *Request, stdio sandbox.Stdio) (*Execution, error) {
+// ends with an exit code other than zero is no error. A [*MissingError] asks for
+// blobs, and to be called again. When ctx ends the step is killed. The caller must call Commit or Discard of the Execution.
+func (c *Client) Exec(ctx context.Context, r *Request, stdio sandbox.Stdio) (x *Execution, err error) {
+	r, sockets, err := c.sockets(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if cerr := closeSockets(sockets); cerr != nil && err == nil {
+			err = errors.Join(cerr, x.Discard())
+		}
+	}()
 	m := &message{Kind: kindExec}
 	var files []*os.File
 	for i, f := range []*os.File{stdio.Stdin, stdio.Stdout, stdio.Stderr} {
@@ -170,7 +179,10 @@ func (c *Client) Exec(ctx context.Context, r *Request, stdio sandbox.Stdio) (*Ex
 	if err := k.answer(ctx, &o); err != nil {
 		return nil, err
 	}
-	return &Execution{ExitCode: o.ExitCode, Reason: o.Reason, c: c, id: k.id}, nil
+	if o.Missing != nil {
+		return nil, &MissingError{o.Missing}
+	}
+	return &Execution{ExitCode: o.ExitCode, Reason: o.Reason, Exceeded: o.Exceeded, Hint: o.Hint, c: c, id: k.id}, nil
 }
 
 func (k *call) forward(signals <-chan os.Signal, stop <-chan struct{}) {
@@ -195,6 +207,11 @@ type Execution struct {
 	ExitCode int
 	// Reason says why the command could not be executed (127, 126); else empty.
 	Reason string
+	// Exceeded says which of its limits the step ran into, or is empty.
+	Exceeded string
+	// Hint says what a command that failed may have missed on this rung. It is
+	// said once.
+	Hint string
 
 	c  *Client
 	id uint64
@@ -205,7 +222,16 @@ type Execution struct {
 // for the next step; compression goes on. previous is an older, similar layer
 // whose compressed parts may be copied; zero for none.
 func (e *Execution) Commit(ctx context.Context, previous cache.Layer) (*Commit, error) {
-	k, err := e.c.call(&message{Kind: kindCommit, Target: e.id}, committing{Previous: previous})
+	return e.commit(ctx, committing{Previous: previous})
+}
+
+// CommitMount is Commit for a bind mount with Keep.
+func (e *Execution) CommitMount(ctx context.Context, target string, previous cache.Layer) (*Commit, error) {
+	return e.commit(ctx, committing{Previous: previous, Target: target})
+}
+
+func (e *Execution) commit(ctx context.Context, what committing) (*Commit, error) {
+	k, err := e.c.call(&message{Kind: kindCommit, Target: e.id}, what)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +247,7 @@ func (e *Execution) Commit(ctx context.Context, previous cache.Layer) (*Commit, 
 	return commit, nil
 }
 
-// Discard drops the changes.
+// Discard drops the changes that are not committed.
 func (e *Execution) Discard() error {
 	k, err := e.c.call(&message{Kind: kindDiscard, Target: e.id}, nil)
 	if err != nil {

@@ -27,6 +27,7 @@ const (
 	kindCancel  = "cancel"  // Target is the id of a request that runs
 	kindRemove  = "remove"
 	kindTrees   = "trees"
+	kindRenew   = "renew"
 )
 
 // message is a request or an answer; an answer has the ID of its request.

@@ -71,6 +71,9 @@ func copyFile(from, to string, st *unix.Stat_t) error {
 	if err := os.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
 		return err
 	}
+	if err := copyOwner(from, to); err != nil {
+		return err
+	}
 	if kind != unix.S_IFLNK {
 		if err := unix.Chmod(to, st.Mode&0o7777); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"github.com/ocibuild/ocibuild/internal/faces"
 	"github.com/ocibuild/ocibuild/internal/sandbox"
 	"github.com/ocibuild/ocibuild/internal/snapshot"
+	"github.com/ocibuild/ocibuild/internal/snapshot/kept"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -20,22 +21,33 @@ func (t *task) exec(ctx context.Context) (any, error) {
 	if err := t.decode(&r); err != nil {
 		return nil, err
 	}
-	trees, err := t.s.snaps.Ensure(ctx, r.Layers)
+	emulators, err := t.s.emulators(ctx, r.Arch)
 	if err != nil {
 		return nil, err
 	}
-	snap, err := t.s.snaps.Prepare(ctx, trees, ground(&r.Spec))
+	r.Spec.Emulators = emulators
+	at, own, err := t.s.trees.prepare(ctx, r.Layers, ground(&r.Spec))
 	if err != nil {
-		return nil, err
+		return missing(err)
 	}
-	out, err := t.runIn(ctx, snap, &r)
+	left := changes{root: own}
+	out, err := t.runIn(ctx, at, left, &r)
 	if err != nil {
-		return nil, errors.Join(err, snap.Close())
+		return missing(errors.Join(err, left.close()))
 	}
 	t.s.mu.Lock()
-	t.s.ended[t.m.ID] = snap
+	t.s.ended[t.m.ID] = left
 	t.s.mu.Unlock()
 	return out, nil
+}
+
+// missing makes an answer of what is no failure yet: that blobs are needed.
+func missing(err error) (any, error) {
+	var m *kept.MissingError
+	if errors.As(err, &m) {
+		return &outcome{Missing: m.DiffIDs}, nil
+	}
+	return nil, err
 }
 
 // ground has the places that every step of that kind is given mounts on.
@@ -46,10 +58,15 @@ func ground(s *sandbox.Spec) snapshot.Ground {
 	return snapshot.Root
 }
 
-func (t *task) runIn(ctx context.Context, snap *snapshot.Snapshot, r *Request) (out *outcome, err error) {
-	a := &attacher{s: t.s}
+// runIn runs the step in the tree at a path, and adds to left what mounts were
+// changed.
+func (t *task) runIn(ctx context.Context, at string, left changes, r *Request) (out *outcome, err error) {
+	if whole, ok := left[root].(*kept.Tree); ok {
+		return t.runChrooted(ctx, whole, left, r)
+	}
+	a := &attacher{s: t.s, kept: left}
 	defer func() { err = errors.Join(err, a.detach()) }()
-	r.Spec.Rootfs, r.Spec.Mounts = snap.Root(), nil
+	r.Spec.Rootfs, r.Spec.Mounts, r.Spec.Owners = at, nil, t.s.owned
 	for _, m := range r.Mounts {
 		sm, err := a.attach(ctx, m)
 		if err != nil {
@@ -57,7 +74,17 @@ func (t *task) runIn(ctx context.Context, snap *snapshot.Snapshot, r *Request) (
 		}
 		r.Spec.Mounts = append(r.Spec.Mounts, sm)
 	}
-	p, err := sandbox.Start(ctx, &r.Spec, t.stdio())
+	done, err := t.s.through(&r.Spec)
+	if err != nil {
+		return nil, err
+	}
+	a.later(done)
+	return t.command(ctx, &r.Spec)
+}
+
+// command runs the command of a step.
+func (t *task) command(ctx context.Context, s *sandbox.Spec) (*outcome, error) {
+	p, err := sandbox.Start(ctx, s, t.stdio())
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +95,7 @@ func (t *task) runIn(ctx context.Context, snap *snapshot.Snapshot, r *Request) (
 	if errors.As(err, &notRun) {
 		return &outcome{ExitCode: notRun.Code, Reason: notRun.Text}, nil
 	}
-	return &outcome{ExitCode: code}, err
+	return &outcome{ExitCode: code, Exceeded: p.Exceeded()}, err
 }
 
 func (t *task) stdio() sandbox.Stdio {
@@ -106,7 +133,7 @@ func (t *task) signal(sig syscall.Signal) {
 	}
 }
 
-func (s *server) create(ctx context.Context, previous cache.Layer, snap *snapshot.Snapshot) (*layer.Layer, error) {
+func (s *server) create(ctx context.Context, previous cache.Layer, changed tree) (*layer.Layer, error) {
 	o := faces.CreateOptions{Previous: previous, Spool: true, Publish: true}
-	return s.store.Create(ctx, o, func(w *layer.Writer) error { return snap.Diff(ctx, w) })
+	return s.store.Create(ctx, o, func(w *layer.Writer) error { return changed.Diff(ctx, w) })
 }

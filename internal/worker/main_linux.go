@@ -104,21 +104,45 @@ func setUp(c *conn, m *message) (s *server, err error) {
 	if err := becomeRoot(g.Isolation); err != nil {
 		return nil, err
 	}
-	if err := isolate(); err != nil {
+	if err := isolate(g.Isolation); err != nil {
 		return nil, err
 	}
 	dir, err := cache.OpenDir(g.Store)
 	if err != nil {
 		return nil, err
 	}
-	snaps, err := snapshot.NewManager(dir, flavour(dir))
-	if err != nil {
+	s = newServer(c, dir, &faces.Store{Dir: dir, Limits: g.Limits})
+	s.emulation.path = g.Path
+	open := s.openOverlays
+	if g.Isolation == IsolationChroot {
+		open = s.openWholes
+	}
+	if err := open(&g); err != nil {
 		return nil, err
 	}
-	if err := probe(snaps); err != nil {
-		return nil, errors.Join(err, snaps.Close())
+	if err := s.useRuntime(context.Background(), g.Runtime); err != nil {
+		return nil, errors.Join(err, s.trees.close())
 	}
-	return newServer(c, dir, &faces.Store{Dir: dir}, snaps), nil
+	return s, nil
+}
+
+// openOverlays opens the trees of a rung that has mounts, and shows that they can
+// be used.
+func (s *server) openOverlays(g *greeting) error {
+	kind, err := flavour(s.dir, g.Isolation)
+	if err != nil {
+		return err
+	}
+	snaps, err := snapshot.NewManager(s.dir, kind)
+	if err != nil {
+		return err
+	}
+	snaps.Limits = g.Limits
+	if err := probe(snaps); err != nil {
+		return errors.Join(err, snaps.Close())
+	}
+	s.trees, s.temp, s.owned = overlays{snaps}, snaps.Temp(), kind == snapshot.Owned
+	return nil
 }
 
 // becomeRoot takes the identity that the mapping of ids has given the user.
@@ -140,7 +164,7 @@ func becomeRoot(isolation string) error {
 }
 
 // isolate closes what is still open towards the machine.
-func isolate() error {
+func isolate(isolation string) error {
 	// Again: changing ids has cleared it.
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("worker: set parent death signal: %w", err)
@@ -148,24 +172,30 @@ func isolate() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("worker: set dumpable: %w", err)
 	}
+	unix.Umask(0o022)
+	if isolation == IsolationChroot {
+		return nil // nothing is mounted
+	}
 	// No mount of a step may ever reach the machine.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("worker: make mounts private: %w", err)
 	}
-	unix.Umask(0o022)
 	return nil
 }
 
 // flavour finds out which attributes overlayfs can use here: root of a
 // container may be root of a user namespace without knowing it.
-func flavour(dir *cache.Dir) snapshot.Flavour {
+func flavour(dir *cache.Dir, isolation string) (snapshot.Flavour, error) {
 	path := filepath.Join(dir.Path(), "tmp")
+	if isolation == IsolationUsernsSingle {
+		return snapshot.Owned, probeOwners(path)
+	}
 	const name = "trusted.overlay.probe"
 	if err := unix.Setxattr(path, name, []byte("y"), 0); err != nil {
-		return snapshot.User
+		return snapshot.User, nil
 	}
 	_ = unix.Removexattr(path, name) // it means nothing to anybody
-	return snapshot.Trusted
+	return snapshot.Trusted, nil
 }
 
 // probe mounts an overlay, which is what everything here rests on.

@@ -20,9 +20,23 @@ import (
 // says when it was used last.
 const cacheDir = "fs"
 
-// cache shows a directory of the store that outlives the step.
+// cache shows a directory of the store that outlives the step. A step has a
+// cache once, however often it mounts it: it would wait for its own lock.
 func (a *attacher) cache(ctx context.Context, m Mount) (sandbox.Mount, error) {
-	name := fmt.Sprintf("%x", sha256.Sum256([]byte(m.CacheID)))
+	name := cacheName(m.CacheID)
+	if m.Seed != "" {
+		name += "-" + cacheName(m.Seed)[:16]
+	}
+	if a.s.owned {
+		name += "-owned" // its files say nothing to steps that do not look at attributes
+	}
+	if a.s.wholes != nil {
+		return a.borrow(ctx, name+"-chroot", m)
+	}
+	id := name
+	if source, ok := a.caches[id]; ok {
+		return sandbox.Mount{Type: sandbox.Bind, Source: source, ReadOnly: m.ReadOnly}, nil
+	}
 	var err error
 	switch m.Sharing {
 	case SharingShared, "":
@@ -36,13 +50,54 @@ func (a *attacher) cache(ctx context.Context, m Mount) (sandbox.Mount, error) {
 	if err != nil {
 		return sandbox.Mount{}, err
 	}
-	path := filepath.Join(a.s.dir.MountsPath(), name)
-	if err := a.makeCache(ctx, path, m); err != nil {
+	source, err := a.openCache(ctx, filepath.Join(a.s.dir.MountsPath(), name), m)
+	if err != nil {
 		return sandbox.Mount{}, fmt.Errorf("cache %q: %w", m.CacheID, err)
 	}
-	now := time.Now()
-	_ = os.Chtimes(path, now, now) // a lost mark of use costs at most a download
-	return sandbox.Mount{Type: sandbox.Bind, Source: filepath.Join(path, cacheDir), ReadOnly: m.ReadOnly}, nil
+	if a.caches == nil {
+		a.caches = map[string]string{}
+	}
+	a.caches[id] = source
+	return sandbox.Mount{Type: sandbox.Bind, Source: source, ReadOnly: m.ReadOnly}, nil
+}
+
+func cacheName(id string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(id))) }
+
+// openCache makes the directory if it is not there, and holds it: another
+// process may give the cache a new one any time, by which this one loses its
+// name but not its files.
+func (a *attacher) openCache(ctx context.Context, path string, m Mount) (string, error) {
+	for {
+		if err := a.makeCache(ctx, path, m); err != nil {
+			return "", err
+		}
+		source, err := a.holdCache(path)
+		if errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
+			continue // it was renewed at this moment
+		}
+		now := time.Now()
+		_ = os.Chtimes(path, now, now) // a lost mark of use costs at most a download
+		return source, err
+	}
+}
+
+// holdCache marks a directory as used until the step has ended, and returns a
+// name for the files in it that stays.
+func (a *attacher) holdCache(path string) (string, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	a.later(dir.Close)
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_SH); err != nil {
+		return "", &os.PathError{Op: "lock", Path: path, Err: err}
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), cacheDir))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return a.pin(f)
 }
 
 func (a *attacher) lock(ctx context.Context, name string) error {
@@ -79,7 +134,7 @@ func (a *attacher) makeCache(ctx context.Context, path string, m Mount) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil
 	}
-	tmp, err := a.s.snaps.TempDir("cache")
+	tmp, err := a.s.temp.Dir("cache")
 	if err != nil {
 		return err
 	}
@@ -95,7 +150,7 @@ func (a *attacher) makeCache(ctx context.Context, path string, m Mount) error {
 		}
 		uid, gid, mode = int(st.Uid), int(st.Gid), st.Mode&0o7777
 	}
-	if err := os.Chown(dir, uid, gid); err != nil {
+	if err := a.s.chown(dir, uid, gid); err != nil {
 		return err
 	}
 	// Not os.Chmod, whose mode has other bits for sticky and set-id.
@@ -128,6 +183,11 @@ func (a *attacher) seed(ctx context.Context, dir string, m Mount) (*unix.Stat_t,
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil, fmt.Errorf("source %s is no directory", m.Selector)
 	}
+	uid, gid, err := a.s.ownerOf(int(f.Fd()), &st)
+	if err != nil {
+		return nil, err
+	}
+	st.Uid, st.Gid = uint32(uid), uint32(gid)
 	from, err := a.pin(f)
 	if err != nil {
 		return nil, err

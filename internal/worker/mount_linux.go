@@ -21,13 +21,17 @@ var attachers = map[MountType]func(*attacher, context.Context, Mount) (sandbox.M
 	MountCache:  (*attacher).cache,
 	MountTmpfs:  (*attacher).tmpfs,
 	MountSecret: (*attacher).secret,
+	MountSSH:    (*attacher).ssh,
 	MountHost:   (*attacher).host,
 }
 
 // attacher prepares the mounts of one step and puts them away after it.
 type attacher struct {
 	s    *server
+	kept changes // where mounts with Keep are left
 	undo []func() error
+	// caches are the directories of cache mounts, by their name.
+	caches map[string]string
 }
 
 func (a *attacher) attach(ctx context.Context, m Mount) (sandbox.Mount, error) {
@@ -53,16 +57,20 @@ func (a *attacher) detach() error {
 
 // tree mounts layers; writes to them are dropped.
 func (a *attacher) tree(ctx context.Context, layers []snapshot.Layer) (string, error) {
-	trees, err := a.s.snaps.Ensure(ctx, layers)
-	if err != nil {
-		return "", err
+	if a.s.wholes != nil { // nobody writes to it
+		t, err := a.s.wholes.Prepare(ctx, layers)
+		if err != nil {
+			return "", err
+		}
+		a.later(t.Close)
+		return t.Root(), nil
 	}
-	snap, err := a.s.snaps.Prepare(ctx, trees, snapshot.Bare)
+	at, snap, err := a.s.trees.prepare(ctx, layers, snapshot.Bare)
 	if err != nil {
 		return "", err
 	}
 	a.later(snap.Close)
-	return snap.Root(), nil
+	return at, nil
 }
 
 // choose opens the path selector as if root were the root of the file system,
@@ -87,13 +95,17 @@ func choose(root, selector string) (*os.File, error) {
 }
 
 // pin binds an open file or directory to a path of its own: the sandbox is
-// another process and cannot use our descriptors.
+// another process and cannot use our descriptors. Where nothing can be mounted
+// it is the path that the file has.
 func (a *attacher) pin(f *os.File) (string, error) {
+	if a.s.wholes != nil {
+		return os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	}
 	st, err := f.Stat()
 	if err != nil {
 		return "", err
 	}
-	dir, err := a.s.snaps.TempDir("pin")
+	dir, err := a.s.temp.Dir("pin")
 	if err != nil {
 		return "", err
 	}

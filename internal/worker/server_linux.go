@@ -3,17 +3,19 @@ package worker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/faces"
 	"github.com/ocibuild/ocibuild/internal/sandbox"
+	"github.com/ocibuild/ocibuild/internal/sandbox/bundle"
 	"github.com/ocibuild/ocibuild/internal/snapshot"
+	"github.com/ocibuild/ocibuild/internal/snapshot/kept"
 )
 
 // server answers the requests of one client.
@@ -21,12 +23,20 @@ type server struct {
 	conn  *conn
 	dir   *cache.Dir
 	store *faces.Store
-	snaps *snapshot.Manager
+	trees trees
+	temp  *snapshot.Temp // of what makes the trees
 	work  sync.WaitGroup
+	owned bool // there is one id only, and owners stand in attributes
+
+	wholes *kept.Manager // the same as trees on rung chroot, else nil
+	hinted atomic.Bool   // a step that failed was told what the rung does not have
+
+	emulation emulation
+	runtime   *bundle.Runtime // which runs all commands; nil for none
 
 	mu      sync.Mutex
 	running map[uint64]*task
-	ended   map[uint64]*snapshot.Snapshot // executions neither committed nor discarded
+	ended   map[uint64]changes // executions neither committed nor discarded
 }
 
 // task is a request that is being worked on.
@@ -41,8 +51,8 @@ type task struct {
 	kept []syscall.Signal // signals that came before it ran
 }
 
-func newServer(c *conn, dir *cache.Dir, store *faces.Store, snaps *snapshot.Manager) *server {
-	return &server{conn: c, dir: dir, store: store, snaps: snaps, running: map[uint64]*task{}, ended: map[uint64]*snapshot.Snapshot{}}
+func newServer(c *conn, dir *cache.Dir, store *faces.Store) *server {
+	return &server{conn: c, dir: dir, store: store, running: map[uint64]*task{}, ended: map[uint64]changes{}}
 }
 
 // serve works until the client has gone, and then puts everything away.
@@ -70,10 +80,10 @@ func (s *server) serve() {
 	cancel()
 	s.work.Wait()
 	s.store.Wait()
-	for _, snap := range s.ended {
-		_ = snap.Close() // nobody is left to be told; the next manager sweeps
+	for _, c := range s.ended {
+		_ = c.close() // nobody is left to be told; the next manager sweeps
 	}
-	_ = s.snaps.Close() // likewise
+	_ = s.trees.close() // likewise
 }
 
 func (s *server) withTask(id uint64, f func(*task)) {
@@ -109,6 +119,7 @@ var handlers = map[string]func(*task, context.Context) (any, error){
 	kindDiscard: (*task).discard,
 	kindRemove:  (*task).remove,
 	kindTrees:   (*task).trees,
+	kindRenew:   (*task).renew,
 }
 
 // run does the request; a panic is an error of this request only.
@@ -143,24 +154,12 @@ func (t *task) decode(v any) error {
 	return nil
 }
 
-// takeEnded hands the changes of an execution over to the caller, once.
-func (s *server) takeEnded(id uint64) (*snapshot.Snapshot, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	snap := s.ended[id]
-	if snap == nil {
-		return nil, errors.New("worker: the changes of the step are committed or discarded already")
-	}
-	delete(s.ended, id)
-	return snap, nil
-}
-
 func (t *task) discard(context.Context) (any, error) {
-	snap, err := t.s.takeEnded(t.m.Target)
-	if err != nil {
-		return nil, err
-	}
-	return nil, snap.Close()
+	t.s.mu.Lock()
+	left := t.s.ended[t.m.Target]
+	delete(t.s.ended, t.m.Target)
+	t.s.mu.Unlock()
+	return nil, left.close()
 }
 
 // commit answers twice: with the DiffID, and with the finished layer.
@@ -169,7 +168,7 @@ func (t *task) commit(ctx context.Context) (any, error) {
 	if err := t.decode(&c); err != nil {
 		return nil, err
 	}
-	snap, err := t.s.takeEnded(t.m.Target)
+	snap, err := t.s.takeEnded(t.m.Target, c.Target)
 	if err != nil {
 		return nil, err
 	}

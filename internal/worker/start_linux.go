@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/sandbox/bundle"
 )
 
 // argv0 is how the worker recognises itself.
@@ -29,6 +31,36 @@ type rung struct {
 var rungs = []rung{
 	{IsolationRoot, startRoot, rootHint},
 	{IsolationUserns, startUserns, usernsHint},
+	{IsolationUsernsSingle, startUsernsSingle, usernsSingleHint},
+	{IsolationChroot, startChroot, chrootRungHint},
+	{IsolationNone, startNone, noHint},
+}
+
+// tried tells whether Start tries a rung: the one that is asked for, or else each
+// that can be had by who we are.
+func (r *rung) tried(asked string) bool {
+	switch {
+	case asked != "":
+		return asked == r.name
+	case r.name == IsolationRoot, r.name == IsolationChroot:
+		return os.Geteuid() == 0
+	}
+	return r.name != IsolationNone
+}
+
+func startNone(context.Context, Options) (*Client, error) {
+	return nil, errors.New("no commands are run")
+}
+
+func noHint(error) string { return "" }
+
+// Isolations are the names of the rungs, the best one first.
+func Isolations() []string {
+	var names []string
+	for _, r := range rungs {
+		names = append(names, r.name)
+	}
+	return names
 }
 
 // Start starts a worker on the best rung that works, which is found by trying:
@@ -38,9 +70,23 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 	if o.Store, err = filepath.Abs(o.Store); err != nil {
 		return nil, err
 	}
+	if err := CheckIsolation(o.Isolation); err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	if o.Runtime != "" {
+		if o.Runtime, err = bundle.Find(o.Runtime, os.Getenv("PATH")); err != nil {
+			return nil, fmt.Errorf("runtime: %w", err)
+		}
+	}
 	var tried []error
 	for _, r := range rungs {
-		if o.Isolation != "" && o.Isolation != r.name || o.Isolation == "" && r.name == IsolationRoot && os.Geteuid() != 0 {
+		if !r.tried(o.Isolation) {
+			continue
+		}
+		if err := o.fits(r.name); err != nil {
+			if o.Isolation != "" {
+				tried = append(tried, fmt.Errorf("isolation %s: %w", r.name, err))
+			}
 			continue
 		}
 		c, err := r.start(ctx, o)
@@ -52,9 +98,6 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 			return nil, context.Cause(ctx)
 		}
 		tried = append(tried, fmt.Errorf("isolation %s: %w%s", r.name, err, r.hint(err)))
-	}
-	if tried == nil {
-		return nil, fmt.Errorf("unknown isolation %q", o.Isolation)
 	}
 	return nil, fmt.Errorf("no way to run build steps: %w", errors.Join(tried...))
 }
@@ -68,6 +111,9 @@ func startRoot(ctx context.Context, o Options) (*Client, error) {
 }
 
 func rootHint(err error) string {
+	if os.Geteuid() != 0 {
+		return "; it takes root"
+	}
 	if errors.Is(err, unix.EPERM) || strings.Contains(err.Error(), unix.EPERM.Error()) {
 		return "; this root may not mount: in a container it needs CAP_SYS_ADMIN and a seccomp profile that allows mount"
 	}
@@ -86,7 +132,7 @@ func greet(ctx context.Context, c *Client, isolation string) (*Client, error) {
 	// Not killed at once: it would leave its temporary directory behind.
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(closeTime, func() { _ = c.proc.kill() }) })
 	defer stop()
-	k, err := c.call(&message{Kind: kindHello}, greeting{Store: c.options.Store, Isolation: isolation})
+	k, err := c.call(&message{Kind: kindHello}, greeting{Store: c.options.Store, Isolation: isolation, Runtime: c.options.Runtime, Limits: c.options.Limits, Path: os.Getenv("PATH")})
 	if err == nil {
 		err = k.answer(ctx, nil)
 	}
@@ -105,7 +151,8 @@ type process struct {
 }
 
 // spawn executes this binary again as a worker. It inherits one socket and
-// nothing else: no environment, no files, no directory.
+// nothing else: no environment but for the race detector's, no files, no
+// directory.
 func spawn(attr *syscall.SysProcAttr) (*process, *conn, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -121,7 +168,7 @@ func spawn(attr *syscall.SysProcAttr) (*process, *conn, error) {
 	p := &process{ended: make(chan struct{})}
 	// Not os.Executable: the file may have been replaced since.
 	p.cmd = &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{argv0}, Env: []string{}, Dir: "/",
+		Path: "/proc/self/exe", Args: []string{argv0}, Env: raceOptions(), Dir: "/",
 		Stderr: &p.said, ExtraFiles: []*os.File{theirs}, SysProcAttr: attr,
 	}
 	started := make(chan error)
@@ -131,6 +178,15 @@ func spawn(attr *syscall.SysProcAttr) (*process, *conn, error) {
 		return nil, nil, fmt.Errorf("start the worker: %w", err)
 	}
 	return p, c, nil
+}
+
+// raceOptions lets tests tell the race detector not to wait a second at the end
+// of each worker, as it does without being told.
+func raceOptions() []string {
+	if o, ok := os.LookupEnv("GORACE"); ok {
+		return []string{"GORACE=" + o}
+	}
+	return []string{}
 }
 
 // keep starts the child and waits for it on one thread: the kernel kills a child

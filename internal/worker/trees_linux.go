@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ocibuild/ocibuild/internal/snapshot"
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 // asked is a list of layers, lowest first.
@@ -31,5 +32,44 @@ func (t *task) trees(context.Context) (any, error) {
 	for i, id := range a.DiffIDs {
 		layers[i].DiffID = id
 	}
-	return t.s.snaps.Has(layers), nil
+	return t.s.trees.has(layers), nil
+}
+
+// trees makes the trees that steps work in.
+type trees interface {
+	// has tells which of the layers, lowest first, need no blob.
+	has(layers []snapshot.Layer) []bool
+	// prepare makes a tree of layers, which a step finds at root. Where something
+	// is mounted over layers, they lie on the ground g.
+	prepare(ctx context.Context, layers []snapshot.Layer, g snapshot.Ground) (root string, t tree, err error)
+	// close removes all that is not to stay.
+	close() error
+}
+
+// tree is what a step changes. Close may be called whatever was called before.
+type tree interface {
+	// Diff writes the changes; nothing may be running in the tree any more.
+	Diff(ctx context.Context, w *layer.Writer) error
+	// Adopt makes the tree, as Diff has left it, one that later steps build on.
+	Adopt(diffID digest.Digest) (string, error)
+	Close() error
+}
+
+// overlays are the trees of the rungs that have mounts.
+type overlays struct{ *snapshot.Manager }
+
+func (o overlays) has(layers []snapshot.Layer) []bool { return o.Has(layers) }
+
+func (o overlays) close() error { return o.Close() }
+
+func (o overlays) prepare(ctx context.Context, layers []snapshot.Layer, g snapshot.Ground) (string, tree, error) {
+	lowers, err := o.Ensure(ctx, layers)
+	if err != nil {
+		return "", nil, err
+	}
+	snap, err := o.Prepare(ctx, lowers, g)
+	if err != nil {
+		return "", nil, err
+	}
+	return snap.Root(), snap, nil
 }

@@ -20,6 +20,9 @@ type Client struct{ Isolation string }
 // Start says that RUN needs Linux.
 func Start(context.Context, Options) (*Client, error) { return nil, errLinux }
 
+// Isolations is empty outside Linux.
+func Isolations() []string { return nil }
+
 // Exec says that RUN needs Linux.
 func (*Client) Exec(context.Context, *Request, sandbox.Stdio) (*Execution, error) {
 	return nil, errLinux
@@ -33,12 +36,17 @@ func (*Client) Close() error { return nil }
 
 // Execution is a step that has ended; there is none outside Linux.
 type Execution struct {
-	ExitCode int
-	Reason   string
+	ExitCode               int
+	Reason, Exceeded, Hint string
 }
 
 // Commit says that RUN needs Linux.
 func (*Execution) Commit(context.Context, cache.Layer) (*Commit, error) { return nil, errLinux }
+
+// CommitMount says that RUN needs Linux.
+func (*Execution) CommitMount(context.Context, string, cache.Layer) (*Commit, error) {
+	return nil, errLinux
+}
 
 // Discard says that RUN needs Linux.
 func (*Execution) Discard() error { return errLinux }
@@ -48,6 +56,9 @@ type Commit struct{ DiffID digest.Digest }
 
 // Wait says that RUN needs Linux.
 func (*Commit) Wait(context.Context) (cache.Layer, error) { return cache.Layer{}, errLinux }
+
+// RenewCaches says that workers need Linux.
+func (*Client) RenewCaches(context.Context, []string) error { return errLinux }
 
 // HasTrees says that workers need Linux.
 func (*Client) HasTrees(context.Context, []digest.Digest) ([]bool, error) { return nil, errLinux }

@@ -122,7 +122,7 @@ func fastDir(t *testing.T) string {
 }
 
 // TestViewShowsWhatIsUnpacked makes layers of random entries and compares what a
-// View of them shows with what an overlay of their trees shows.
+// View of them shows with what an overlay of their trees shows, whatever their form.
 func TestViewShowsWhatIsUnpacked(t *testing.T) {
 	needRoot(t)
 	stacks := uint64(400)
@@ -130,12 +130,14 @@ func TestViewShowsWhatIsUnpacked(t *testing.T) {
 		stacks = 100
 	}
 	for seed := range stacks {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { agree(t, rand.New(rand.NewPCG(seed, 0))) })
+		for _, form := range []Form{Trusted, User, Owned} {
+			t.Run(fmt.Sprint(seed, " ", form), func(t *testing.T) { agree(t, rand.New(rand.NewPCG(seed, 0)), form) })
+		}
 	}
 }
 
 // agree builds up a stack of layers until one of them is refused.
-func agree(t *testing.T, r *rand.Rand) {
+func agree(t *testing.T, r *rand.Rand, form Form) {
 	t.Helper()
 	var layers []*layer.Layer
 	var trees []string
@@ -153,7 +155,7 @@ func agree(t *testing.T, r *rand.Rand) {
 		toc, diffID, scanned := layer.Scan(t.Context(), bytes.NewReader(data), layer.ScanOptions{})
 		dir, below := fastDir(t), trees
 		lower := func(context.Context) ([]string, error) { return below, nil }
-		applied := Apply(t.Context(), bytes.NewReader(data), dir, ApplyOptions{Lower: lower})
+		applied := Apply(t.Context(), bytes.NewReader(data), dir, ApplyOptions{Form: form, Lower: lower})
 		if applied != nil && strings.Contains(applied.Error(), "hard link to") {
 			return // what lies below decides, and a later entry may hide the link from a view
 		}
@@ -170,7 +172,7 @@ func agree(t *testing.T, r *rand.Rand) {
 		if err := viewListing(t.Context(), view, ".", &seen); err != nil {
 			t.Fatalf("%s\nview: %v", said, err)
 		}
-		if diff := cmp.Diff(seen, overlayListing(t, trees)); diff != "" {
+		if diff := cmp.Diff(seen, overlayListing(t, trees, form)); diff != "" {
 			t.Fatalf("%s\na view and an overlay differ (-view +overlay):\n%s", said, diff)
 		}
 	}
@@ -271,7 +273,7 @@ func line(e layer.Entry, content string) string {
 }
 
 // overlayListing mounts the trees as a build step would see them.
-func overlayListing(t *testing.T, trees []string) []string {
+func overlayListing(t *testing.T, trees []string, form Form) []string {
 	t.Helper()
 	base := fastDir(t)
 	for _, d := range []string{"u", "w", "root", "empty"} {
@@ -280,7 +282,7 @@ func overlayListing(t *testing.T, trees []string) []string {
 		}
 	}
 	root := filepath.Join(base, "root")
-	visible, err := PrepareUpper(filepath.Join(base, "u"), trees, false)
+	visible, err := PrepareUpper(filepath.Join(base, "u"), trees, form)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,6 +291,9 @@ func overlayListing(t *testing.T, trees []string) []string {
 		lowers = tree + ":" + lowers
 	}
 	o := fmt.Sprintf("lowerdir=%s,upperdir=%s/u,workdir=%s/w,metacopy=off,index=off", lowers, base, base)
+	if form != Trusted {
+		o += ",userxattr"
+	}
 	if err := unix.Mount("overlay", root, "overlay", 0, o); err != nil {
 		t.Skipf("SKIPPED: overlay cannot be mounted here: %v", err)
 	}
@@ -311,7 +316,7 @@ func overlayListing(t *testing.T, trees []string) []string {
 		if err != nil {
 			return err
 		}
-		e, err := statEntry(fd, name, st)
+		e, err := form.entry(fd, name, st)
 		if err != nil {
 			return err
 		}

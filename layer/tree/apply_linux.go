@@ -73,6 +73,7 @@ type applier struct {
 	// borrowed are symbolic links copied from lower trees. They lead nowhere in
 	// this layer, for which they are hard links to it knows not what.
 	borrowed map[string]bool
+	hidden   map[string]bool // what Hide was told
 	buf      []byte
 }
 
@@ -89,7 +90,7 @@ func newApplier(ctx context.Context, dir string, o ApplyOptions) (*applier, erro
 	a := &applier{
 		ctx: ctx, o: o, root: root,
 		times:   map[string]unix.Timespec{".": unstated},
-		implied: map[string]bool{}, borrowed: map[string]bool{},
+		implied: map[string]bool{}, borrowed: map[string]bool{}, hidden: map[string]bool{},
 		buf:  make([]byte, 256<<10),
 		pipe: newFilePipe(),
 	}
@@ -115,17 +116,17 @@ func (a *applier) entry(e layer.Entry, m *meta, content io.Reader) error {
 			return err
 		}
 		defer d.release()
-		return a.setOpaque(d.fd, ".")
+		return a.setOpaque(d, ".")
 	case e.Name == ".":
 		a.times["."] = m.mtime
-		return m.applyFd(a.root)
+		return m.applyFd(a.root, a.o.Form)
 	}
 	parent, err := a.dirs.get(path.Dir(e.Name))
 	if err != nil {
 		return err
 	}
 	defer parent.release()
-	return a.make(node{e: e, parent: parent, base: path.Base(e.Name), m: m}, content)
+	return a.make(node{e: e, parent: parent, base: path.Base(e.Name), m: m, form: a.o.Form}, content)
 }
 
 // finish waits for the writers and sets what making children would have
@@ -134,6 +135,7 @@ func (a *applier) finish() error {
 	if err := a.pipe.wait(); err != nil {
 		return err
 	}
+	a.dirs.flush() // names that led through links: those below are real
 	if err := a.finishImplied(); err != nil {
 		return err
 	}
@@ -179,31 +181,44 @@ func (a *applier) finishImplied() error {
 		return err
 	}
 	defer all.close()
-	for name := range a.implied {
-		if err := a.describe(name, all); err != nil {
+	down := &descent{root: all}
+	defer down.close()
+	for _, name := range slices.SortedFunc(maps.Keys(a.implied), layer.CompareNames) {
+		if err := a.describe(name, down); err != nil {
 			return fmt.Errorf("unpack %q: %w", name, err)
 		}
 	}
 	return nil
 }
 
+// hides tells whether Hide was told that nothing of what lies below a directory
+// of this layer shows.
+func (a *applier) hides(name string) bool {
+	for !a.hidden[name] && name != "." {
+		name = path.Dir(name)
+	}
+	return a.hidden[name]
+}
+
 // describe gives the directory name of this layer the metadata of the one it
 // lies upon, if it does.
-func (a *applier) describe(name string, all *merged) error {
+func (a *applier) describe(name string, down *descent) error {
+	if err := a.ctx.Err(); err != nil || a.hides(name) {
+		return err
+	}
 	own, err := a.dirs.open(name)
 	if err != nil {
 		return nil // replaced by a later entry
 	}
 	defer own.release()
-	dir, err := all.descend(name)
+	dir, err := down.to(name)
 	if err != nil {
 		return err
 	}
-	defer dir.close()
 	if len(dir.fds) < 2 {
 		return nil // nothing lies below
 	}
-	m, err := dirMeta(dir.fds[1])
+	m, err := a.o.Form.dirMeta(dir.fds[1])
 	if err != nil {
 		return fmt.Errorf("read the directory of a lower layer: %w", err)
 	}
@@ -213,7 +228,7 @@ func (a *applier) describe(name string, all *merged) error {
 	}
 	defer unix.Close(fd)
 	a.times[name] = m.mtime
-	return m.applyFd(fd)
+	return m.applyFd(fd, a.o.Form)
 }
 
 // lowerTrees asks for the layers below, once.
@@ -228,7 +243,7 @@ func (a *applier) lowerTrees() (*merged, error) {
 			return nil, fmt.Errorf("get the layers below: %w", err)
 		}
 	}
-	low, err := openMerged(paths, opaqueXattr(a.o.UserXattr))
+	low, err := openMerged(paths, a.o.Form)
 	if err != nil {
 		return nil, err
 	}

@@ -101,7 +101,7 @@ func describe(t *testing.T, p string, st *unix.Stat_t) string {
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		if isOpaque(p, "trusted.overlay.opaque") {
+		if Trusted.isOpaque(p) {
 			mode += " opaque"
 		}
 		return mode + " dir"
@@ -221,9 +221,9 @@ func TestApplyTimesAndAttributes(t *testing.T) {
 	if err := Apply(context.Background(), in, dir, ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	xattrs, err := readXattrs(filepath.Join(dir, "d/ping"))
-	if err != nil || xattrs["security.capability"] != capability {
-		t.Errorf("capability %q, %v", xattrs, err)
+	var ping layer.Entry
+	if err := Trusted.readXattrs(filepath.Join(dir, "d/ping"), &ping); err != nil || ping.Xattrs["security.capability"] != capability {
+		t.Errorf("capability %q, %v", ping.Xattrs, err)
 	}
 	for _, name := range []string{"d", "d/big", "d/ping"} {
 		if st, err := os.Lstat(filepath.Join(dir, name)); err != nil || !st.ModTime().Equal(testTime) {

@@ -25,7 +25,7 @@ func (d *differ) sameFile(f *frame, name string, st *unix.Stat_t, e layer.Entry)
 	if st.Size != lst.Size || st.Mtim != lst.Mtim || st.Rdev != lst.Rdev {
 		return false, nil
 	}
-	if same, err := sameMeta(e, lst, at); !same || err != nil {
+	if same, err := d.sameMeta(e, lst, at); !same || err != nil {
 		return false, err
 	}
 	switch e.Type {
@@ -52,10 +52,11 @@ func compareContent(fd int, name string, at *lowerFile) (bool, error) {
 	return sameContent(a, b)
 }
 
-// sameMeta compares type, mode, owner and attributes.
-func sameMeta(e layer.Entry, st *unix.Stat_t, at *lowerFile) (bool, error) {
-	low, err := statEntry(at.fd, at.name, st)
-	same := low.Type == e.Type && low.Mode == e.Mode && low.UID == e.UID && low.GID == e.GID
+// sameMeta compares type, mode, owner, device and attributes.
+func (d *differ) sameMeta(e layer.Entry, st *unix.Stat_t, at *lowerFile) (bool, error) {
+	low, err := d.o.Form.entry(at.fd, at.name, st)
+	same := low.Type == e.Type && low.Mode == e.Mode && low.UID == e.UID && low.GID == e.GID &&
+		low.Devmajor == e.Devmajor && low.Devminor == e.Devminor
 	return same && maps.Equal(low.Xattrs, e.Xattrs), err
 }
 

@@ -29,15 +29,14 @@ func Diff(ctx context.Context, upper string, lowers []string, w *layer.Writer, o
 
 // differ is one run of Diff.
 type differ struct {
-	ctx    context.Context // of this run only
-	o      DiffOptions
-	add    func(layer.Entry, io.Reader) error
-	opaque string
-	links  map[uint64]string // inode to the first name written of it
+	ctx   context.Context // of this run only
+	o     DiffOptions
+	add   func(layer.Entry, io.Reader) error
+	links map[uint64]string // inode to the first name written of it
 }
 
 func newDiffer(ctx context.Context, o DiffOptions, add func(layer.Entry, io.Reader) error) *differ {
-	return &differ{ctx: ctx, o: o, add: add, opaque: opaqueXattr(o.UserXattr), links: map[uint64]string{}}
+	return &differ{ctx: ctx, o: o, add: add, links: map[uint64]string{}}
 }
 
 // frame is a directory on the way down. It is written when something in it is.
@@ -50,7 +49,7 @@ type frame struct {
 }
 
 func (d *differ) run(upper string, lowers []string) error {
-	low, err := openMerged(lowers, d.opaque)
+	low, err := openMerged(lowers, d.o.Form)
 	if err != nil {
 		return err
 	}
@@ -78,7 +77,7 @@ func (d *differ) run(upper string, lowers []string) error {
 	if changed {
 		return futimens(fd, []unix.Timespec{seconds(root.e.ModTime), seconds(root.e.ModTime)})
 	}
-	return clearRoot(fd)
+	return d.o.Form.clearRoot(fd)
 }
 
 // walk writes what has changed inside a directory.
@@ -113,7 +112,8 @@ func (d *differ) child(f *frame, name string) error {
 		return d.directory(f, name, st, e) // wraps for itself
 	case layer.Whiteout:
 		keep, err = d.whiteout(f, name, e)
-	case 0: // a socket
+	case 0:
+		keep, err = d.socket(f, name, e)
 	default:
 		keep, err = d.file(f, name, st, e)
 	}
@@ -131,7 +131,7 @@ func (d *differ) entry(f *frame, name string, st *unix.Stat_t) (layer.Entry, err
 	e := layer.Entry{Type: layer.Whiteout, ModTime: int64(st.Mtim.Sec)}
 	var err error
 	if !isWhiteout(st) {
-		e, err = statEntry(f.fd, name, st)
+		e, err = d.o.Form.entry(f.fd, name, st)
 	}
 	e.Name = path.Join(f.e.Name, name)
 	return e, err
@@ -161,6 +161,20 @@ func (d *differ) whiteout(f *frame, name string, e layer.Entry) (keep bool, err 
 		return false, err
 	}
 	return true, d.add(e, nil)
+}
+
+// socket leaves out a socket, which no layer holds. A file whose place it has
+// taken is gone.
+func (d *differ) socket(f *frame, name string, e layer.Entry) (keep bool, err error) {
+	e = layer.Entry{Type: layer.Whiteout, Name: e.Name, ModTime: e.ModTime}
+	keep, err = d.whiteout(f, name, e)
+	if err != nil || !keep || !d.o.Prune {
+		return keep, err
+	}
+	if err := unix.Unlinkat(f.fd, name, 0); err != nil {
+		return false, err
+	}
+	return true, unix.Mknodat(f.fd, name, unix.S_IFCHR, 0)
 }
 
 func (d *differ) directory(f *frame, name string, st *unix.Stat_t, e layer.Entry) error {
@@ -195,7 +209,7 @@ func (d *differ) directory(f *frame, name string, st *unix.Stat_t, e layer.Entry
 // directoryChanged compares a directory with the one below and settles whether
 // it hides that one's content.
 func (d *differ) directoryChanged(sub *frame, name string) (bool, error) {
-	if isOpaque(procPath(sub.fd, ""), d.opaque) {
+	if d.o.Form.isOpaque(procPath(sub.fd, "")) {
 		hides, err := sub.low.shows()
 		if err != nil {
 			return false, err
@@ -206,7 +220,7 @@ func (d *differ) directoryChanged(sub *frame, name string) (bool, error) {
 			return true, nil
 		}
 		if d.o.Prune {
-			if err := unix.Removexattr(procPath(sub.fd, ""), d.opaque); err != nil {
+			if err := unix.Removexattr(procPath(sub.fd, ""), d.o.Form.opaque()); err != nil {
 				return false, err
 			}
 		}
@@ -218,7 +232,7 @@ func (d *differ) directoryChanged(sub *frame, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	same, err := sameMeta(sub.e, st, at)
+	same, err := d.sameMeta(sub.e, st, at)
 	return !same, err
 }
 

@@ -26,7 +26,7 @@ func overlayOf(t *testing.T, lower string) (root, upper string) {
 		}
 	}
 	root, upper = filepath.Join(base, "root"), filepath.Join(base, "upper")
-	if _, err := PrepareUpper(upper, []string{lower}, false); err != nil {
+	if _, err := PrepareUpper(upper, []string{lower}, Trusted); err != nil {
 		t.Fatal(err)
 	}
 	o := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s/work,metacopy=off,index=off", lower, upper, base)
@@ -189,5 +189,22 @@ func TestDiffDropsSockets(t *testing.T) {
 	}
 	if got := changes(t, upper, nil, false); len(got) != 0 {
 		t.Errorf("%q", got)
+	}
+}
+
+// A file whose place a socket has taken is gone.
+func TestDiffOfASocketInPlaceOfAFile(t *testing.T) {
+	needRoot(t)
+	low, upper := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(low, "f"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mknod(filepath.Join(upper, "f"), unix.S_IFSOCK|0o600, 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the pruned tree says the same
+		if diff := cmp.Diff([]string{"w f"}, changes(t, upper, []string{low}, true)); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
 	}
 }

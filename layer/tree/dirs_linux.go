@@ -102,28 +102,80 @@ func (c *dirCache) get(name string) (*dirHandle, error) {
 // find returns the directory that name leads to if it exists.
 func (c *dirCache) find(name string) (*dirHandle, error) {
 	h, err := c.open(name)
-	if errors.Is(err, unix.ELOOP) {
-		if name, err = c.resolve(name); err == nil {
-			h, err = c.open(name)
-		}
+	if !errors.Is(err, unix.ELOOP) {
+		return h, err
+	}
+	real, err := c.resolve(name)
+	if err != nil {
+		return nil, err
+	}
+	if h, err = c.open(real); err == nil {
+		c.keep(name, h)
 	}
 	return h, err
 }
 
 // resolve follows the symbolic links of this layer in name.
 func (c *dirCache) resolve(name string) (string, error) {
-	return layer.Resolve(c.a.ctx, ownLinks{c.a}, name, true)
+	o := &ownLinks{c: c, fd: -1}
+	defer o.close()
+	return layer.Resolve(c.a.ctx, o, name, true)
 }
 
-// ownLinks shows layer.Resolve the symbolic links of this layer.
-type ownLinks struct{ a *applier }
+// ownLinks shows layer.Resolve the symbolic links of this layer. The directory
+// looked into last stays open: Resolve goes down a path step by step.
+type ownLinks struct {
+	c  *dirCache
+	at string // the directory that fd is open on
+	fd int    // -1 before the first
+}
 
-func (o ownLinks) Lookup(ctx context.Context, name string) (layer.Entry, error) {
-	if o.a.borrowed[name] {
+func (o *ownLinks) Lookup(_ context.Context, name string) (layer.Entry, error) {
+	if o.c.a.borrowed[name] {
 		return layer.Entry{}, fs.ErrNotExist
 	}
-	own := merged{fds: []int{o.a.root}}
-	return own.Lookup(ctx, name)
+	dir, base := path.Dir(name), path.Base(name)
+	err := o.enter(dir)
+	var st *unix.Stat_t
+	if err == nil {
+		st, err = statAt(o.fd, base)
+	}
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		return layer.Entry{}, fs.ErrNotExist
+	case err != nil:
+		return layer.Entry{}, err
+	case !isLink(st):
+		return layer.Entry{Name: name}, nil
+	}
+	to, err := readlinkAt(o.fd, base)
+	return layer.Entry{Name: name, Type: layer.Symlink, Linkname: to}, err
+}
+
+// enter opens the directory dir, which has no link in its name.
+func (o *ownLinks) enter(dir string) error {
+	var fd int
+	var err error
+	switch {
+	case o.fd >= 0 && dir == o.at:
+		return nil
+	case o.fd >= 0 && path.Dir(dir) == o.at:
+		fd, err = openBeneath(o.fd, path.Base(dir), unix.O_PATH|unix.O_DIRECTORY)
+	default:
+		fd, err = o.c.openFd(dir)
+	}
+	if err != nil {
+		return err
+	}
+	o.close()
+	o.at, o.fd = dir, fd
+	return nil
+}
+
+func (o *ownLinks) close() {
+	if o.fd >= 0 {
+		unix.Close(o.fd)
+	}
 }
 
 // open returns the directory with that name if it exists; ELOOP tells that the

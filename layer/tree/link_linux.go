@@ -100,7 +100,7 @@ func (a *applier) borrow(n node, borrowed bool) {
 
 // copyFile copies a file with its own metadata, which is what a link shows.
 func (a *applier) copyFile(n node, at *lowerFile, st *unix.Stat_t) error {
-	e, err := statEntry(at.fd, at.name, st)
+	e, err := a.o.Form.entry(at.fd, at.name, st)
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,11 @@
 package tree
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"path"
 
 	"golang.org/x/sys/unix"
 
@@ -16,6 +18,7 @@ type node struct {
 	parent *dirHandle
 	base   string
 	m      *meta
+	form   Form
 }
 
 func (n node) key() fileKey { return fileKey{n.parent.ino, n.base} }
@@ -99,7 +102,7 @@ func createFile(at int, base string) (int, error) {
 }
 
 func finishFile(fd int, n node) error {
-	if err := n.m.applyFd(fd); err != nil {
+	if err := n.m.applyFd(fd, n.form); err != nil {
 		return err
 	}
 	return unix.UtimesNanoAt(n.parent.fd, n.base, []unix.Timespec{n.m.mtime, n.m.mtime}, unix.AT_SYMLINK_NOFOLLOW)
@@ -153,7 +156,7 @@ func (a *applier) makeDirectory(n node) error {
 	name := n.parent.child(n.base)
 	delete(a.implied, name)
 	a.times[name] = n.m.mtime
-	return n.m.applyFd(fd)
+	return n.m.applyFd(fd, n.form)
 }
 
 // keepOrReplace keeps a directory that is there already, with what is in it.
@@ -186,12 +189,18 @@ func (a *applier) replaceByDir(parent *dirHandle, base string, mode uint32) erro
 	if err := a.mkdir(parent, base, mode); err != nil {
 		return err
 	}
-	return a.setOpaque(parent.fd, base)
+	return a.setOpaque(parent, base)
 }
 
-func (a *applier) setOpaque(at int, name string) error {
-	key := opaqueXattr(a.o.UserXattr)
-	if err := unix.Lsetxattr(procPath(at, name), key, []byte("y"), 0); err != nil {
+// setOpaque makes the directory base in parent, or parent itself if base is ".",
+// hide what lies below.
+func (a *applier) setOpaque(parent *dirHandle, base string) error {
+	if a.o.Hide != nil {
+		a.hide(Hidden{Name: path.Join(parent.name, base), Inside: true})
+		return nil
+	}
+	key := a.o.Form.opaque()
+	if err := unix.Lsetxattr(procPath(parent.fd, base), key, []byte("y"), 0); err != nil {
 		return fmt.Errorf("set attribute %s: %w", key, err)
 	}
 	return nil
@@ -205,14 +214,17 @@ func (a *applier) makeSymlink(n node) error {
 		return err
 	}
 	delete(a.borrowed, n.parent.child(n.base))
-	return n.m.applyAt(n.parent.fd, n.base, true)
+	return n.m.applyAt(n.parent.fd, n.base, true, n.form)
 }
 
 func (a *applier) makeSpecial(n node) error {
 	kind := modeOf[n.e.Type]
 	rdev := unix.Mkdev(uint32(n.e.Devmajor), uint32(n.e.Devminor))
 	err := a.place(n.parent, n.base, func() error {
-		err := unix.Mknodat(n.parent.fd, n.base, kind|0o600, int(rdev))
+		err := error(unix.EPERM)
+		if n.form != Owned || n.e.Type == layer.Fifo { // else the file will say what it stands for
+			err = unix.Mknodat(n.parent.fd, n.base, kind|0o600, int(rdev))
+		}
 		if errors.Is(err, unix.EPERM) {
 			var fd int
 			if fd, err = createFile(n.parent.fd, n.base); err == nil {
@@ -224,14 +236,14 @@ func (a *applier) makeSpecial(n node) error {
 	if err != nil {
 		return err
 	}
-	return n.m.applyAt(n.parent.fd, n.base, false)
+	return n.m.applyAt(n.parent.fd, n.base, false, n.form)
 }
 
 // makeWhiteout hides what lower layers have. What this layer itself holds stays,
 // wherever in the tar the whiteout comes.
 func (a *applier) makeWhiteout(n node) error {
 	a.pipe.settle(n.key())
-	err := unix.Mknodat(n.parent.fd, n.base, unix.S_IFCHR, 0)
+	err := a.hideName(n)
 	if !errors.Is(err, unix.EEXIST) {
 		return err
 	}
@@ -239,5 +251,23 @@ func (a *applier) makeWhiteout(n node) error {
 	if err != nil || !isDir(st) {
 		return err
 	}
-	return a.setOpaque(n.parent.fd, n.base)
+	return a.setOpaque(n.parent, n.base)
+}
+
+// hideName hides a name of the layers below; EEXIST says that this layer has it.
+func (a *applier) hideName(n node) error {
+	if a.o.Hide == nil {
+		return unix.Mknodat(n.parent.fd, n.base, unix.S_IFCHR, 0)
+	}
+	_, err := statAt(n.parent.fd, n.base)
+	if errors.Is(err, unix.ENOENT) {
+		a.hide(Hidden{Name: n.parent.child(n.base)})
+		return nil
+	}
+	return cmp.Or(err, error(unix.EEXIST))
+}
+
+func (a *applier) hide(h Hidden) {
+	a.hidden[h.Name] = true
+	a.o.Hide(h)
 }

@@ -17,13 +17,13 @@ import (
 // merged is one directory as lower trees show it together, found as overlayfs
 // finds it: by name in each of them, from the top. Nothing is ever followed.
 type merged struct {
-	opaque string // name of the attribute
-	fds    []int  // of the directory in those trees that have it, topmost first
+	form Form
+	fds  []int // of the directory in those trees that have it, topmost first
 }
 
 // openMerged opens the roots of lower trees, given lowest first.
-func openMerged(trees []string, opaque string) (*merged, error) {
-	m := &merged{opaque: opaque}
+func openMerged(trees []string, form Form) (*merged, error) {
+	m := &merged{form: form}
 	for i := len(trees) - 1; i >= 0; i-- {
 		fd, err := openDir(unix.AT_FDCWD, trees[i])
 		if err != nil {
@@ -31,7 +31,7 @@ func openMerged(trees []string, opaque string) (*merged, error) {
 			return nil, &os.PathError{Op: "open lower tree", Path: trees[i], Err: err}
 		}
 		m.fds = append(m.fds, fd)
-		if isOpaque(procPath(fd, ""), opaque) {
+		if form.isOpaque(procPath(fd, "")) {
 			break
 		}
 	}
@@ -46,9 +46,9 @@ func (m *merged) close() {
 }
 
 // isOpaque reads overlayfs's mark; path may be a magic link to a descriptor.
-func isOpaque(path, key string) bool {
+func (f Form) isOpaque(path string) bool {
 	var v [2]byte
-	n, err := unix.Getxattr(path, key, v[:])
+	n, err := unix.Getxattr(path, f.opaque(), v[:])
 	return err == nil && n == 1 && v[0] == 'y'
 }
 
@@ -104,7 +104,7 @@ func (m *merged) lookup(name string) (*unix.Stat_t, *lowerFile, error) {
 // child opens the directory name inside this one; it is empty when the trees
 // show no such directory.
 func (m *merged) child(name string) (*merged, error) {
-	c := &merged{opaque: m.opaque}
+	c := &merged{form: m.form}
 	for _, fd := range m.fds {
 		st, err := statAt(fd, name)
 		if errors.Is(err, unix.ENOENT) {
@@ -122,7 +122,7 @@ func (m *merged) child(name string) (*merged, error) {
 			return nil, err
 		}
 		c.fds = append(c.fds, sub)
-		if isOpaque(procPath(sub, ""), m.opaque) {
+		if m.form.isOpaque(procPath(sub, "")) {
 			break
 		}
 	}
@@ -131,7 +131,7 @@ func (m *merged) child(name string) (*merged, error) {
 
 // under returns the same directory with another tree on top.
 func (m *merged) under(top int) (*merged, error) {
-	all := &merged{opaque: m.opaque, fds: append([]int{top}, m.fds...)}
+	all := &merged{form: m.form, fds: append([]int{top}, m.fds...)}
 	return all.child(".")
 }
 
@@ -174,7 +174,7 @@ func (m *merged) Lookup(_ context.Context, name string) (layer.Entry, error) {
 		return layer.Entry{}, err
 	}
 	defer at.release()
-	return statEntry(at.fd, at.name, st)
+	return m.form.entry(at.fd, at.name, st)
 }
 
 // shows tells whether anything is visible in the directory.

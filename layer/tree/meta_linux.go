@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ocibuild/ocibuild/internal/owner"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -17,15 +18,16 @@ type meta struct {
 	uid, gid int
 	mtime    unix.Timespec
 	xattrs   map[string]string
+	device   owner.Owner // without the owner; zero for all but devices
 }
 
 func newMeta(e *layer.Entry, mtime time.Time) *meta {
-	return &meta{mode: e.Mode, uid: e.UID, gid: e.GID, mtime: timespec(mtime), xattrs: e.Xattrs}
+	return &meta{mode: e.Mode, uid: e.UID, gid: e.GID, mtime: timespec(mtime), xattrs: e.Xattrs, device: deviceOf(e)}
 }
 
 // statMeta is the metadata of the file that e describes, with its exact time.
 func statMeta(e *layer.Entry, st *unix.Stat_t) *meta {
-	return &meta{mode: e.Mode, uid: e.UID, gid: e.GID, mtime: st.Mtim, xattrs: e.Xattrs}
+	return &meta{mode: e.Mode, uid: e.UID, gid: e.GID, mtime: st.Mtim, xattrs: e.Xattrs, device: deviceOf(e)}
 }
 
 func timespec(t time.Time) unix.Timespec {
@@ -40,18 +42,18 @@ func timespec(t time.Time) unix.Timespec {
 }
 
 // applyFd sets everything but the times on an open file or directory.
-func (m *meta) applyFd(fd int) error {
+func (m *meta) applyFd(fd int, f Form) error {
 	// Owner before mode: chown clears the setuid bit; and before attributes: it
 	// clears file capabilities.
-	if err := unix.Fchown(fd, m.uid, m.gid); err != nil {
-		return m.ownerError(err)
+	if err := m.own(f, procPath(fd, ""), true, func() error { return unix.Fchown(fd, m.uid, m.gid) }); err != nil {
+		return err
 	}
 	if err := unix.Fchmod(fd, m.mode); err != nil {
 		return fmt.Errorf("set mode %04o: %w", m.mode, err)
 	}
 	for name, value := range m.xattrs {
 		err := unix.Fsetxattr(fd, name, []byte(value), 0)
-		if err := xattrError(name, err); err != nil {
+		if err := xattrError(name, err, f); err != nil {
 			return err
 		}
 	}
@@ -60,9 +62,12 @@ func (m *meta) applyFd(fd int) error {
 
 // applyAt sets everything but the mode of a symbolic link on a file that is
 // not opened: links, devices and pipes.
-func (m *meta) applyAt(at int, name string, link bool) error {
-	if err := unix.Fchownat(at, name, m.uid, m.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return m.ownerError(err)
+func (m *meta) applyAt(at int, name string, link bool, f Form) error {
+	err := m.own(f, procPath(at, name), false, func() error {
+		return unix.Fchownat(at, name, m.uid, m.gid, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	if err != nil {
+		return err
 	}
 	if !link {
 		// The file was made just now in a directory nobody else writes to, and
@@ -72,8 +77,11 @@ func (m *meta) applyAt(at int, name string, link bool) error {
 		}
 	}
 	for key, value := range m.xattrs {
+		if f == Owned && key == owner.Capability {
+			continue // means nothing here, and the owner stands there
+		}
 		err := unix.Lsetxattr(procPath(at, name), key, []byte(value), 0)
-		if err := xattrError(key, err); err != nil {
+		if err := xattrError(key, err, f); err != nil {
 			return err
 		}
 	}
@@ -90,19 +98,21 @@ func (m *meta) ownerError(err error) error {
 	return fmt.Errorf("set owner %d:%d: %w", m.uid, m.gid, err)
 }
 
-// opaqueXattr marks a directory of an overlay that hides what is below it.
-func opaqueXattr(user bool) string {
-	if user {
-		return "user.overlay.opaque"
+// opaque is the attribute of a directory that hides what is below it.
+func (f Form) opaque() string {
+	if f == Trusted {
+		return "trusted.overlay.opaque"
 	}
-	return "trusted.overlay.opaque"
+	return "user.overlay.opaque"
 }
 
 // xattrError decides what a failure to set an attribute means. Capabilities
 // change what a program may do and must not get lost; user.* and trusted.* are
-// notes that many file systems and namespaces cannot hold.
-func xattrError(name string, err error) error {
-	if err == nil {
+// notes that many file systems and namespaces cannot hold. An access control
+// list that names users has no meaning where there is one id, and every step has
+// root's rights.
+func xattrError(name string, err error, f Form) error {
+	if err == nil || f == Owned && strings.HasPrefix(name, "system.posix_acl_") && errors.Is(err, unix.EINVAL) {
 		return nil
 	}
 	best := strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "trusted.")
@@ -116,27 +126,35 @@ func xattrError(name string, err error) error {
 	return fmt.Errorf("set attribute %q: %w", name, err)
 }
 
-// readXattrs returns the attributes of a file that belong to an image.
-func readXattrs(path string) (map[string]string, error) {
+// readXattrs fills in the attributes of a file that belong to an image, and what
+// others say of it.
+func (f Form) readXattrs(path string, e *layer.Entry) error {
 	names, err := xattrBytes(func(buf []byte) (int, error) { return unix.Llistxattr(path, buf) })
 	if err != nil || len(names) == 0 {
-		return nil, err
+		return err
 	}
-	var all map[string]string
+	if f == Owned {
+		if err := readOwner(path, e); err != nil {
+			return err
+		}
+	}
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
 		if !layer.KeepXattr(name) {
 			continue
 		}
 		value, err := xattrBytes(func(buf []byte) (int, error) { return unix.Lgetxattr(path, name, buf) })
 		if err != nil {
-			return nil, fmt.Errorf("read attribute %q: %w", name, err)
+			return fmt.Errorf("read attribute %q: %w", name, err)
 		}
-		if all == nil {
-			all = map[string]string{}
+		if f == Owned && name == owner.Capability && isOwner(value) {
+			continue
 		}
-		all[name] = string(value)
+		if e.Xattrs == nil {
+			e.Xattrs = map[string]string{}
+		}
+		e.Xattrs[name] = string(value)
 	}
-	return all, nil
+	return nil
 }
 
 func xattrBytes(read func([]byte) (int, error)) ([]byte, error) {

@@ -15,13 +15,13 @@ import (
 // and most layers say nothing about theirs. It returns the lower trees that are
 // to be mounted: overlayfs does not heed an opaque root, so what lies below one
 // is left out.
-func PrepareUpper(upper string, lowers []string, userXattr bool) ([]string, error) {
+func PrepareUpper(upper string, lowers []string, f Form) ([]string, error) {
 	fd, err := openDir(unix.AT_FDCWD, upper)
 	if err != nil {
 		return nil, &os.PathError{Op: "open upper directory", Path: upper, Err: err}
 	}
 	defer unix.Close(fd)
-	low, err := openMerged(lowers, opaqueXattr(userXattr))
+	low, err := openMerged(lowers, f)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func PrepareUpper(upper string, lowers []string, userXattr bool) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := m.applyFd(fd); err != nil {
+	if err := m.applyFd(fd, f); err != nil {
 		return nil, fmt.Errorf("root of %s: %w", upper, err)
 	}
 	return lowers[len(lowers)-len(low.fds):], futimens(fd, []unix.Timespec{m.mtime, m.mtime})
@@ -39,7 +39,7 @@ func PrepareUpper(upper string, lowers []string, userXattr bool) ([]string, erro
 // rootMeta is what the topmost tree that describes its root says.
 func rootMeta(low *merged) (*meta, error) {
 	for _, fd := range low.fds {
-		m, err := dirMeta(fd)
+		m, err := low.form.dirMeta(fd)
 		if err != nil {
 			return nil, err
 		}
@@ -51,12 +51,12 @@ func rootMeta(low *merged) (*meta, error) {
 }
 
 // dirMeta is the metadata of the open directory fd.
-func dirMeta(fd int) (*meta, error) {
+func (f Form) dirMeta(fd int) (*meta, error) {
 	st, err := statAt(fd, ".")
 	if err != nil {
 		return nil, err
 	}
-	e, err := statEntry(fd, ".", st)
+	e, err := f.entry(fd, ".", st)
 	return statMeta(&e, st), err
 }
 
@@ -66,7 +66,7 @@ func (m *meta) implied() bool { return m.mtime == unstated }
 // rootChanged fills the root's entry and compares it, but for the time, with
 // what PrepareUpper gave it.
 func (d *differ) rootChanged(root *frame) (bool, error) {
-	is, err := dirMeta(root.fd)
+	is, err := d.o.Form.dirMeta(root.fd)
 	if err != nil {
 		return false, err
 	}
@@ -83,8 +83,8 @@ func (d *differ) rootChanged(root *frame) (bool, error) {
 }
 
 // clearRoot makes the root one that the layer does not describe.
-func clearRoot(fd int) error {
-	m, err := dirMeta(fd)
+func (f Form) clearRoot(fd int) error {
+	m, err := f.dirMeta(fd)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func clearRoot(fd int) error {
 			return fmt.Errorf("remove attribute %q: %w", name, err)
 		}
 	}
-	if err := (&meta{mode: 0o755}).applyFd(fd); err != nil {
+	if err := (&meta{mode: 0o755}).applyFd(fd, f); err != nil {
 		return err
 	}
 	return futimens(fd, []unix.Timespec{unstated, unstated})

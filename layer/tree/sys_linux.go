@@ -66,9 +66,9 @@ var modeOf = map[layer.Type]uint32{
 	layer.Char: unix.S_IFCHR, layer.Block: unix.S_IFBLK, layer.Fifo: unix.S_IFIFO,
 }
 
-// statEntry describes the file name in the directory at, all but its place in
-// the tree. The type of a socket, which no layer holds, is zero.
-func statEntry(at int, name string, st *unix.Stat_t) (layer.Entry, error) {
+// entry describes the file name in the directory at, all but its place in the
+// tree. The type of a socket, which no layer holds, is zero.
+func (f Form) entry(at int, name string, st *unix.Stat_t) (layer.Entry, error) {
 	e := layer.Entry{Mode: uint32(st.Mode) & 0o7777, UID: int(st.Uid), GID: int(st.Gid), ModTime: int64(st.Mtim.Sec)}
 	for t, mode := range modeOf {
 		if uint32(st.Mode)&unix.S_IFMT == mode {
@@ -87,7 +87,7 @@ func statEntry(at int, name string, st *unix.Stat_t) (layer.Entry, error) {
 		e.Devmajor, e.Devminor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
 	}
 	if err == nil {
-		e.Xattrs, err = readXattrs(procPath(at, name))
+		err = f.readXattrs(procPath(at, name), &e)
 	}
 	return e, err
 }

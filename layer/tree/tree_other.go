@@ -22,6 +22,11 @@ func Diff(ctx context.Context, upper string, lowers []string, w *layer.Writer, o
 }
 
 // PrepareUpper readies an overlay's upper directory; it is there on Linux only.
-func PrepareUpper(upper string, lowers []string, userXattr bool) ([]string, error) {
+func PrepareUpper(upper string, lowers []string, f Form) ([]string, error) {
 	return nil, fmt.Errorf("prepare %s: not possible on %s", upper, runtime.GOOS)
+}
+
+// Lay lays a layer over others; it is there on Linux only.
+func Lay(dir, onto string, hidden []Hidden) error {
+	return fmt.Errorf("lay %s over %s: not possible on %s", dir, onto, runtime.GOOS)
 }

@@ -23,16 +23,26 @@ type arch struct {
 	foreign uint32 // numbers from here on belong to another interface; 0: none do
 }
 
+// Profile returns Docker's default profile for a process that may have the given
+// capabilities ("CAP_CHOWN", ...), in the words of OCI runtimes.
+func Profile(capabilities []string) (*specs.LinuxSeccomp, error) {
+	spec := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: capabilities}}}
+	p, err := profile.GetDefaultProfile(spec)
+	if err != nil {
+		return nil, fmt.Errorf("system call filter: %w", err)
+	}
+	return p, nil
+}
+
 // Default returns Docker's default profile for a process that may have the
 // given capabilities ("CAP_CHOWN", ...), as the bytes of struct sock_filter.
 func Default(capabilities []string) ([]byte, error) {
 	if len(arches) == 0 {
 		return nil, fmt.Errorf("no system call filter is known for %s", runtime.GOARCH)
 	}
-	spec := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: capabilities}}}
-	p, err := profile.GetDefaultProfile(spec)
+	p, err := Profile(capabilities)
 	if err != nil {
-		return nil, fmt.Errorf("system call filter: %w", err)
+		return nil, err
 	}
 	program, err := compile(p, arches)
 	if err != nil {

@@ -10,6 +10,15 @@ import (
 
 // enterTree builds the step's mounts and makes them the root of this process.
 func enterTree(c *Config) (*tree, error) {
+	t, err := buildTree(c)
+	if err != nil {
+		return nil, err
+	}
+	return t, t.enter()
+}
+
+// buildTree builds the step's mounts where its root is.
+func buildTree(c *Config) (*tree, error) {
 	// Before anything else: what is mounted here must not appear elsewhere.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return nil, fmt.Errorf("make the mounts private: %w", err)
@@ -18,7 +27,7 @@ func enterTree(c *Config) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := copyRoot(c.Rootfs)
+	root, err := copyRoot(c)
 	if err != nil {
 		return nil, err
 	}
@@ -42,19 +51,27 @@ func enterTree(c *Config) (*tree, error) {
 	if err := t.makeCwd(c.Cwd); err != nil {
 		return nil, fmt.Errorf("make the working directory %s: %w", c.Cwd, err)
 	}
-	return t, t.enter()
+	if c.ReadOnlyRoot { // now that nothing more is made in it
+		if err := setAttrs(t.fd, readOnly, false); err != nil {
+			return nil, fmt.Errorf("make the root read-only: %w", err)
+		}
+	}
+	return t, nil
 }
 
 // copyRoot gives the step a mount of its root that is its own: with flags that
 // do not change anybody else's, and fit for pivot_root.
-func copyRoot(rootfs string) (int, error) {
-	fd, err := clone(unix.AT_FDCWD, rootfs, unix.AT_RECURSIVE)
+func copyRoot(c *Config) (int, error) {
+	fd, err := clone(unix.AT_FDCWD, c.Rootfs, unix.AT_RECURSIVE)
 	if err != nil {
-		return -1, fmt.Errorf("copy the mount of the root %s: %w", rootfs, err)
+		return -1, fmt.Errorf("copy the mount of the root %s: %w", c.Rootfs, err)
+	}
+	if c.Insecure {
+		return fd, nil
 	}
 	// Devices that an image or a step makes must not open the host's.
 	if err := setAttrs(fd, unix.MOUNT_ATTR_NODEV, true); err != nil {
-		return -1, fmt.Errorf("forbid devices in the root %s: %w", rootfs, err)
+		return -1, fmt.Errorf("forbid devices in the root %s: %w", c.Rootfs, err)
 	}
 	return fd, nil
 }
@@ -67,7 +84,7 @@ func attachRoot(c *Config, fd int) (*tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the path of the root %s: %w", c.Rootfs, err)
 	}
-	t := &tree{fd: fd, prefix: prefix, mount: mountOf(fd), uid: c.UID, gid: c.GID}
+	t := &tree{fd: fd, prefix: prefix, mount: mountOf(fd), uid: c.UID, gid: c.GID, noted: len(c.Notify) > 0}
 	if t.mount == 0 {
 		return nil, errors.New("the kernel does not tell mounts apart (statx mount id, Linux 5.8)")
 	}
@@ -76,11 +93,17 @@ func attachRoot(c *Config, fd int) (*tree, error) {
 
 // furnish mounts what every step has.
 func (t *tree) furnish(c *Config) error {
+	if c.Runtime != nil {
+		return t.furnishForRuntime(c)
+	}
 	proc, err := newFS("proc", noSuidDevExec)
 	if err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
 	if err := t.attachBase(proc, "proc"); err != nil {
+		return err
+	}
+	if err := t.mountBinfmt(c.Emulators); err != nil {
 		return err
 	}
 	if err := t.mountDev(c); err != nil {
@@ -97,28 +120,38 @@ func (t *tree) furnish(c *Config) error {
 	if err := unix.Fchdir(t.fd); err != nil {
 		return fmt.Errorf("go to the root: %w", err)
 	}
-	return protect()
+	return protect(c)
 }
 
 // attachBase puts a mount on /proc, /dev or /sys. A symbolic link of that name
 // in the image would move the mount, and all protection with it, elsewhere.
 func (t *tree) attachBase(mount int, name string) error {
 	defer unix.Close(mount)
+	fd, err := t.basePlace(name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := attach(mount, fd); err != nil {
+		return fmt.Errorf("mount /%s: %w", name, err)
+	}
+	return nil
+}
+
+// basePlace opens the place of such a mount, and makes it when missing.
+func (t *tree) basePlace(name string) (int, error) {
 	fd, err := unix.Openat(t.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		fd, err = t.create(t.fd, name, stubDir)
 	}
 	if err != nil {
-		return fmt.Errorf("open /%s of the image: %w", name, err)
+		return -1, fmt.Errorf("open /%s of the image: %w", name, err)
 	}
-	defer unix.Close(fd)
 	if dir, err := isDir(fd); err != nil || !dir {
-		return fmt.Errorf("/%s of the image must be a directory, not a symbolic link or a file", name)
+		unix.Close(fd)
+		return -1, fmt.Errorf("/%s of the image must be a directory, not a symbolic link or a file", name)
 	}
-	if err := attach(mount, fd); err != nil {
-		return fmt.Errorf("mount /%s: %w", name, err)
-	}
-	return nil
+	return fd, nil
 }
 
 func (t *tree) mountSys(c *Config) error {
@@ -150,8 +183,7 @@ func (t *tree) mountSys(c *Config) error {
 // unified hierarchy. Elsewhere the directory stays empty, which programs take
 // as "no limits".
 func (t *tree) mountCgroup(attrs int) error {
-	var st unix.Statfs_t
-	if unix.Statfs("/sys/fs/cgroup", &st) != nil || int64(st.Type) != unix.CGROUP2_SUPER_MAGIC {
+	if !Unified() {
 		return nil
 	}
 	fd, err := newFS("cgroup2", attrs)
@@ -166,6 +198,12 @@ func (t *tree) mountCgroup(attrs int) error {
 		return fmt.Errorf("mount /sys/fs/cgroup: %w", err)
 	}
 	return nil
+}
+
+// Unified tells whether the host has the unified hierarchy of control groups alone.
+func Unified() bool {
+	var st unix.Statfs_t
+	return unix.Statfs(groups, &st) == nil && int64(st.Type) == unix.CGROUP2_SUPER_MAGIC
 }
 
 // enter makes the tree the root of this process and lets go of the host's.

@@ -1,12 +1,17 @@
 package stage
 
-// Name is argv[0] of the stage.
-const Name = "ocibuild-sandbox"
+// Name is argv[0] of the stage, and ChrootName of one that has no namespaces: it
+// does not look at Mounts, Hostname, Loopback, ReadOnlyRoot, Emulators and Notify.
+const (
+	Name       = "ocibuild-sandbox"
+	ChrootName = "ocibuild-chroot"
+)
 
 // The pipes the stage is born with, beside the standard files.
 const (
 	configFD = 3 // a Config as JSON, until the end of the pipe
 	reportFD = 4 // Reports as JSON; its end without a failure means the command runs
+	ownersFD = 5 // a socket to the supervisor of package notify, when there is one
 )
 
 // The kinds of Mount.
@@ -27,9 +32,38 @@ type Config struct {
 	Loopback    bool // bring up lo: the network namespace is new
 	Interactive bool
 	Insecure    bool
-	ShmSize     int64
-	Mounts      []Mount
-	Seccomp     []byte // struct sock_filter, one after the other; empty means none
+	// ReadOnlyRoot holds for the root alone, not for what is mounted on it.
+	ReadOnlyRoot bool
+	Rlimits      []Rlimit
+	Mounts       []Mount
+	Emulators    []Emulator // needs a user namespace of the step's own
+	Seccomp      []byte     // struct sock_filter, one after the other; empty means none
+	// Notify is a second such filter, for a step that has one id only: of calls
+	// that a supervisor answers. Owners then stand in attributes.
+	Notify []byte
+	// Runtime runs the command in place of this program; nil for none.
+	Runtime *Runtime
+}
+
+// Runtime is an OCI runtime that is told about the step by others.
+type Runtime struct {
+	Args, Env    []string // the first of Args is the path of the program
+	HostSys      bool     // /sys is the host's, brought along by the stage
+	HideUnified  bool     // of control groups, where it stands beside others
+	FreezeGroups bool     // control groups cannot be made or changed
+}
+
+// Rlimit is a limit of setrlimit(2).
+type Rlimit struct {
+	Name       string // for errors
+	Resource   int
+	Soft, Hard uint64
+}
+
+// Emulator runs programs of another processor.
+type Emulator struct {
+	File string // on the host
+	Rule string // the beginning of its registration, up to the interpreter
 }
 
 // Mount is one mount of the step beside the ones every step has.

@@ -22,8 +22,6 @@ var devLinks = [][2]string{
 	{"pts/ptmx", "ptmx"},
 }
 
-const defaultShm = 64 << 20
-
 // mountDev builds /dev from nothing. What the image has there is never looked
 // at, so no link in it can lead a device or a mount astray.
 func (t *tree) mountDev(c *Config) error {
@@ -48,7 +46,12 @@ func (t *tree) mountDev(c *Config) error {
 	if err := makeDevices(keep); err != nil {
 		return err
 	}
-	return mountDevDirs(keep, c)
+	if c.Insecure {
+		if err := makeInsecureDevices(keep); err != nil {
+			return err
+		}
+	}
+	return mountDevDirs(keep, c.Runtime != nil)
 }
 
 func makeDevices(dev int) error {
@@ -90,11 +93,7 @@ func bindDevice(dev int, name string, number uint64) error {
 	return attachAt(fd, dev, name)
 }
 
-func mountDevDirs(dev int, c *Config) error {
-	shm := c.ShmSize
-	if shm <= 0 {
-		shm = defaultShm
-	}
+func mountDevDirs(dev int, runtime bool) error {
 	pts, err := newFS("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "ptmxmode=0666", "mode=0620", "gid=5")
 	if errors.Is(err, unix.EINVAL) { // group 5, "tty" everywhere, is not mapped
 		pts, err = newFS("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "ptmxmode=0666", "mode=0620")
@@ -102,9 +101,15 @@ func mountDevDirs(dev int, c *Config) error {
 	if err := attachNew(dev, "pts", pts, err); err != nil {
 		return err
 	}
-	fd, err := newFS("tmpfs", noSuidDevExec, "mode=1777", fmt.Sprintf("size=%d", shm))
+	fd, err := newFS("tmpfs", noSuidDevExec, "mode=1777", "size=64m")
 	if err := attachNew(dev, "shm", fd, err); err != nil {
 		return err
+	}
+	if runtime { // the queues belong to a namespace that it has not made yet
+		if err := unix.Mkdirat(dev, "mqueue", 0o755); err != nil {
+			return fmt.Errorf("make /dev/mqueue: %w", err)
+		}
+		return nil
 	}
 	fd, err = newFS("mqueue", noSuidDevExec)
 	return attachNew(dev, "mqueue", fd, err)

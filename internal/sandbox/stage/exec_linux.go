@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+// DefaultPath is where a command is looked for when PATH is not set.
+const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // execError is the fault of the command, not of the sandbox.
 type execError struct {
@@ -31,16 +32,21 @@ func execute(c *Config) error {
 		return err
 	}
 	resetSignals()
+	return search(c, func(name string) error { return exec(name, c) })
+}
+
+// search tries the files that the command may be until one of them works.
+func search(c *Config, try func(name string) error) error {
 	name := c.Args[0]
 	if strings.Contains(name, "/") {
-		return explain(name, exec(name, c))
+		return explain(name, try(name))
 	}
 	denied := false
 	for dir := range strings.SplitSeq(pathOf(c.Env), ":") {
 		if dir == "" {
 			dir = "."
 		}
-		err := exec(dir+"/"+name, c)
+		err := try(dir + "/" + name)
 		switch {
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		case errors.Is(err, unix.EACCES):
@@ -61,7 +67,7 @@ func pathOf(env []string) string {
 			return p
 		}
 	}
-	return defaultPath
+	return DefaultPath
 }
 
 // errInterpreter: the file is there, what it needs to be loaded is not.
@@ -88,6 +94,9 @@ func exec(name string, c *Config) error {
 }
 
 func explain(name string, err error) error {
+	if err == nil {
+		return nil
+	}
 	code, why := 126, err.Error()
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):

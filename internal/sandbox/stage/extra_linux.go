@@ -55,14 +55,14 @@ func attachFiles(c *Config) (int, error) {
 				return -1, fmt.Errorf("hold the file for %s: %w", m.Target, err)
 			}
 		}
-		if err := writeFile(files, strconv.Itoa(i), m); err != nil {
+		if err := writeFile(files, strconv.Itoa(i), m, len(c.Notify) > 0); err != nil {
 			return -1, fmt.Errorf("write the file for %s: %w", m.Target, err)
 		}
 	}
 	return files, nil
 }
 
-func writeFile(dir int, name string, m *Mount) error {
+func writeFile(dir int, name string, m *Mount, noted bool) error {
 	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func writeFile(dir int, name string, m *Mount) error {
 		data = data[n:]
 	}
 	// Owner before mode: chown clears the setuid bit.
-	if err := unix.Fchown(fd, m.UID, m.GID); err != nil {
+	if err := setOwner(fd, uint32(m.UID), uint32(m.GID), noted); err != nil {
 		return err
 	}
 	return unix.Fchmod(fd, m.Mode)
@@ -88,7 +88,7 @@ func (t *tree) mountOne(m *Mount, source, files, index int) error {
 	switch m.Kind {
 	case Bind:
 	case Tmpfs:
-		fd, err = newTmpfs(m)
+		fd, err = newTmpfs(m, t.noted)
 	case File:
 		fd, err = cloneFile(files, index, m)
 	default:
@@ -110,19 +110,29 @@ func (t *tree) mountOne(m *Mount, source, files, index int) error {
 	return attach(fd, target)
 }
 
-func newTmpfs(m *Mount) (int, error) {
+func newTmpfs(m *Mount, noted bool) (int, error) {
 	options := []string{fmt.Sprintf("mode=%o", m.Mode)}
 	if m.Size > 0 {
 		options = append(options, fmt.Sprintf("size=%d", m.Size))
 	}
-	if m.UID != 0 || m.GID != 0 {
+	if !noted && (m.UID != 0 || m.GID != 0) {
 		options = append(options, fmt.Sprintf("uid=%d", m.UID), fmt.Sprintf("gid=%d", m.GID))
 	}
-	attrs := noSuidDev
-	if m.ReadOnly {
-		attrs |= readOnly
+	fd, err := newFS("tmpfs", noSuidDev, options...)
+	if err != nil {
+		return -1, err
 	}
-	return newFS("tmpfs", attrs, options...)
+	if noted {
+		err = setOwner(fd, uint32(m.UID), uint32(m.GID), noted)
+	}
+	if err == nil && m.ReadOnly {
+		err = setAttrs(fd, readOnly, false)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 func cloneFile(files, index int, m *Mount) (int, error) {

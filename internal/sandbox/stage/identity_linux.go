@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// capabilities are the fourteen that Docker gives to a container.
+// capabilities are the fourteen that Docker gives to a container, as a mask.
 const capabilities uint64 = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FSETID |
 	1<<unix.CAP_FOWNER | 1<<unix.CAP_MKNOD | 1<<unix.CAP_NET_RAW | 1<<unix.CAP_SETGID |
 	1<<unix.CAP_SETUID | 1<<unix.CAP_SETFCAP | 1<<unix.CAP_SETPCAP | 1<<unix.CAP_NET_BIND_SERVICE |
@@ -19,7 +19,7 @@ const capabilities uint64 = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<un
 // where execve is about to end the other threads.
 func prepareIdentity(c *Config, _ *tree) error {
 	ownStdio(c.UID)
-	if err := setLimits(); err != nil {
+	if err := setLimits(c.Rlimits); err != nil {
 		return err
 	}
 	// A new session keyring, or the step could ask for the builder's keys.
@@ -30,6 +30,10 @@ func prepareIdentity(c *Config, _ *tree) error {
 	if c.Insecure {
 		keep = ^uint64(0)
 	}
+	// Before the other filter, which need not allow it.
+	if err := supervise(c.Notify); err != nil {
+		return err
+	}
 	// While CAP_SYS_ADMIN is still here: without it the kernel asks for
 	// no_new_privs, with which sudo and su in a step would not work.
 	if err := installFilter(c.Seccomp); err != nil {
@@ -38,13 +42,18 @@ func prepareIdentity(c *Config, _ *tree) error {
 	if err := dropBounding(keep); err != nil {
 		return err
 	}
+	if c.Insecure { // or another user than root would lose them all
+		if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("keep the capabilities: %w", err)
+		}
+	}
 	if err := setIDs(c); err != nil {
 		return err
 	}
-	if c.UID != 0 {
+	if c.UID != 0 && !c.Insecure {
 		keep = 0
 	}
-	return setCapabilities(keep)
+	return setCapabilities(keep, c.Insecure)
 }
 
 // ownStdio lets the step open /dev/stdout: a pipe belongs to the user that made
@@ -137,8 +146,9 @@ func unmapped(errno unix.Errno) string {
 	return ""
 }
 
-// setCapabilities leaves the inheritable and, with them, the ambient ones empty.
-func setCapabilities(keep uint64) error {
+// setCapabilities leaves the inheritable and, with them, the ambient ones empty,
+// unless they are to be those of every program that the command executes.
+func setCapabilities(keep uint64, ambient bool) error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	_, _, errno := unix.RawSyscall(unix.SYS_CAPGET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0)
@@ -150,10 +160,22 @@ func setCapabilities(keep uint64) error {
 		data[i].Permitted &= uint32(keep >> (32 * i))
 		data[i].Effective = data[i].Permitted
 		data[i].Inheritable = 0
+		if ambient {
+			data[i].Inheritable = data[i].Permitted
+		}
 	}
 	_, _, errno = unix.RawSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0)
 	if errno != 0 {
 		return fmt.Errorf("set the capabilities: %w", errno)
+	}
+	for c := uintptr(0); ambient && c < 64; c++ {
+		if data[c/32].Permitted&(1<<(c%32)) == 0 {
+			continue
+		}
+		_, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, c, 0, 0, 0)
+		if errno != 0 {
+			return fmt.Errorf("give capability %d to all programs: %w", c, errno)
+		}
 	}
 	return nil
 }

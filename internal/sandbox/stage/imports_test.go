@@ -4,6 +4,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -11,8 +12,16 @@ import (
 
 // What the stage imports is initialised before each step of every build.
 func TestImportsStayFew(t *testing.T) {
-	allowed := " encoding/json errors fmt golang.org/x/sys/unix io os path strconv strings unsafe "
-	entries, err := os.ReadDir(".")
+	const ours = "github.com/ocibuild/ocibuild/internal/"
+	allowed := " bytes encoding/binary encoding/json errors fmt golang.org/x/sys/unix io os path slices strconv strings unsafe " +
+		ours + "owner " + ours + "sandbox/notify "
+	for _, dir := range []string{".", "../notify", "../../owner"} {
+		checkImports(t, dir, allowed)
+	}
+}
+
+func checkImports(t *testing.T, dir, allowed string) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,13 +29,13 @@ func TestImportsStayFew(t *testing.T) {
 		if !strings.HasSuffix(e.Name(), ".go") || strings.HasSuffix(e.Name(), "_test.go") {
 			continue
 		}
-		f, err := parser.ParseFile(token.NewFileSet(), e.Name(), nil, parser.ImportsOnly)
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, e.Name()), nil, parser.ImportsOnly)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, i := range f.Imports {
 			if name, _ := strconv.Unquote(i.Path.Value); !strings.Contains(allowed, " "+name+" ") {
-				t.Errorf("%s imports %s: see the package documentation", e.Name(), name)
+				t.Errorf("%s/%s imports %s: see the package documentation", dir, e.Name(), name)
 			}
 		}
 	}

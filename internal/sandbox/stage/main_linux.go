@@ -12,16 +12,25 @@ import (
 
 // The one initialiser that does work; the package documentation says why.
 func init() {
-	if len(os.Args) == 1 && os.Args[0] == Name {
-		main()
+	if len(os.Args) == 2 && os.Args[0] == HookName {
+		forbidDevices(os.Args[1])
+	}
+	if len(os.Args) != 1 {
+		return
+	}
+	switch os.Args[0] {
+	case Name:
+		main(os.Getpid() == 1, run)
+	case ChrootName:
+		main(true, runChrooted)
 	}
 }
 
 // main ends the process. A step that runs this program under this name again
 // finds neither pipe, so it cannot reach the code below.
-func main() {
-	if !isPipe(configFD) || !isPipe(reportFD) || os.Getpid() != 1 {
-		fmt.Fprintln(os.Stderr, Name+": is only started by ocibuild itself")
+func main(proper bool, run func() error) {
+	if !isPipe(configFD) || !isPipe(reportFD) || !proper {
+		fmt.Fprintln(os.Stderr, os.Args[0]+": is only started by ocibuild itself")
 		os.Exit(125)
 	}
 	unix.CloseOnExec(configFD)
@@ -45,6 +54,9 @@ func run() error {
 	c, err := readConfig()
 	if err != nil {
 		return err
+	}
+	if c.Runtime != nil {
+		return runRuntime(c)
 	}
 	if err := prepareProcess(c); err != nil {
 		return err

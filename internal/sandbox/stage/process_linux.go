@@ -19,6 +19,10 @@ func prepareProcess(c *Config) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("make the stage unreadable: %w", err)
 	}
+	// Now, in its own control group, and not when it was started in another.
+	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+		return fmt.Errorf("make a namespace of control groups: %w", err)
+	}
 	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
 		return fmt.Errorf("set the host name to %q: %w", c.Hostname, err)
 	}
@@ -50,8 +54,11 @@ func raiseOOMScore() {
 	if err != nil {
 		return
 	}
-	_, _ = unix.Pwrite(fd, []byte(strconv.Itoa(min(score+100, 1000))), 0)
+	_, _ = unix.Pwrite(fd, []byte(strconv.Itoa(Score(score))), 0)
 }
+
+// Score is that of a step whose builder has the given one (proc(5), oom_score_adj).
+func Score(own int) int { return min(own+100, 1000) }
 
 func loopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -110,19 +117,43 @@ func resetSignals() {
 
 // setLimits undoes what the Go runtime did to this process (it raises the soft
 // limit of open files to the hard one) and bounds what a step gets. Programs
-// that close every possible descriptor are slow under a large soft limit.
-func setLimits() error {
+// that close every possible descriptor are slow under a large soft limit. The
+// step's own limits come last.
+func setLimits(own []Rlimit) error {
 	var files unix.Rlimit
 	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &files); err != nil {
 		return fmt.Errorf("read the limit of open files: %w", err)
 	}
-	files.Max = min(files.Max, 524288)
-	files.Cur = min(files.Max, 1024)
+	files.Cur, files.Max = Files(files.Max)
 	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &files, nil); err != nil {
 		return fmt.Errorf("set the limit of open files: %w", err)
 	}
 	if err := unix.Prlimit(0, unix.RLIMIT_CORE, &unix.Rlimit{}, nil); err != nil {
 		return fmt.Errorf("forbid core files: %w", err)
 	}
+	for _, l := range own {
+		err := unix.Prlimit(0, l.Resource, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}, nil)
+		if err == unix.EPERM {
+			var have unix.Rlimit
+			_ = unix.Prlimit(0, l.Resource, nil, &have) // only to say more
+			return fmt.Errorf("set ulimit %s to %s:%s: this user may not raise it above %s", l.Name, limit(l.Soft), limit(l.Hard), limit(have.Max))
+		}
+		if err != nil {
+			return fmt.Errorf("set ulimit %s to %s:%s: %w", l.Name, limit(l.Soft), limit(l.Hard), err)
+		}
+	}
 	return nil
+}
+
+// Files are the limits of open files of a step, the hard one no higher than own.
+func Files(own uint64) (soft, hard uint64) {
+	hard = min(own, 524288)
+	return min(hard, 1024), hard
+}
+
+func limit(n uint64) string {
+	if n == unix.RLIM_INFINITY {
+		return "unlimited"
+	}
+	return strconv.FormatUint(n, 10)
 }

@@ -19,22 +19,30 @@ var (
 		"proc/acpi", "proc/asound", "proc/scsi",
 		"sys/firmware", "sys/devices/virtual/powercap",
 	}
+	// Where hosts mount other file systems in /sys.
+	mountedDirs = []string{
+		"sys/fs/bpf", "sys/fs/cgroup", "sys/fs/fuse/connections", "sys/fs/pstore", "sys/fs/resctrl", "sys/fs/selinux",
+		"sys/kernel/config", "sys/kernel/debug", "sys/kernel/security", "sys/kernel/tracing",
+	}
 	frozen = []string{"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"}
 )
 
 // protect hides and freezes parts of /proc and /sys. The working directory is
 // the new root, whose /proc, /sys and /dev are ours and still untouched.
-func protect() error {
+func protect(c *Config) error {
 	for _, name := range hiddenFiles {
 		if err := unix.Mount("dev/null", name, "", unix.MS_BIND, ""); err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("hide /%s: %w", name, err)
 		}
 	}
-	throttle, err := thermalThrottle()
+	more, err := thermalThrottle("")
 	if err != nil {
 		return err
 	}
-	if err := hideDirs(append(throttle, hiddenDirs...)); err != nil {
+	if len(c.Emulators) > 0 { // its /sys is the host's own, and its root may be the host's, too
+		more = append(more, mountedDirs...)
+	}
+	if err := hideDirs(append(more, hiddenDirs...)); err != nil {
 		return err
 	}
 	for _, name := range frozen {
@@ -86,12 +94,12 @@ func freeze(name string) error {
 
 // thermalThrottle lists the directories that count how often a processor ran
 // hot, a side channel. Virtual machines have none, and then one look is enough.
-func thermalThrottle() ([]string, error) {
+func thermalThrottle(root string) ([]string, error) {
 	const cpus = "sys/devices/system/cpu"
-	if _, err := os.Lstat(cpus + "/cpu0/thermal_throttle"); err != nil {
+	if _, err := os.Lstat(root + cpus + "/cpu0/thermal_throttle"); err != nil {
 		return nil, nil
 	}
-	entries, err := os.ReadDir(cpus)
+	entries, err := os.ReadDir(root + cpus)
 	if err != nil {
 		return nil, fmt.Errorf("hide the thermal counters: %w", err)
 	}

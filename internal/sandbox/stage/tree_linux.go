@@ -16,6 +16,7 @@ type tree struct {
 	mount  uint64 // its mount, to tell the image's directories from mounted ones
 	uid    uint32
 	gid    uint32
+	noted  bool // owners stand in attributes
 }
 
 // A place is what ensure makes when nothing is there.
@@ -141,7 +142,7 @@ func (t *tree) create(dir int, name string, p place) (int, error) {
 		return -1, err
 	}
 	if p == ownDir {
-		err = unix.Fchownat(fd, "", int(t.uid), int(t.gid), unix.AT_EMPTY_PATH)
+		err = setOwner(fd, t.uid, t.gid, t.noted)
 	} else if mountOf(dir) == t.mount {
 		err = t.remember(dir, fd, name, &before)
 	}

@@ -2,8 +2,10 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -151,7 +153,7 @@ func (r *Registries) conn(ctx context.Context, e endpoint, action, from string) 
 func (r *Registries) connect(ctx context.Context, c *conn, scopes []string) error {
 	keychain := r.Keychain
 	if keychain == nil {
-		keychain = authn.DefaultKeychain
+		keychain = userKeychain{}
 	}
 	auth, err := authn.Resolve(ctx, keychain, c.endpoint.repo)
 	if err != nil {
@@ -160,8 +162,12 @@ func (r *Registries) connect(ctx context.Context, c *conn, scopes []string) erro
 	c.guard = &credentialGuard{home: c.endpoint.repo.RegistryStr(), trusted: r.TokenServers, inner: r.base()}
 	return r.retry(ctx, c.endpoint, func() error {
 		rt, err := transport.NewWithContext(ctx, c.endpoint.repo.Registry, auth, c.guard, scopes)
+		var network *url.Error
+		if errors.As(err, &network) {
+			err = &transportError{err}
+		}
 		if err != nil {
-			return c.explain(&transportError{err})
+			return c.explain(err)
 		}
 		c.auth, c.plain = rt, r.base()
 		return nil

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// MaxManifest is the most bytes a manifest or an index may have.
+// MaxManifest is the most bytes a manifest or an index may have, unless the
+// Repository says otherwise.
 const MaxManifest = 4 << 20
 
 // Media types of Docker's, which registries still serve.
@@ -28,6 +30,9 @@ var manifestTypes = http.Header{"Accept": {strings.Join([]string{
 
 // Repository is one repository of a registry and of that registry's mirrors.
 type Repository struct {
+	// MaxManifest is the most bytes of a manifest; zero means the constant.
+	MaxManifest int64
+
 	registries *Registries
 	full       string
 	host, path string
@@ -112,7 +117,7 @@ func (p *Repository) Manifest(ctx context.Context, ref string) ([]byte, ocispec.
 			return err
 		}
 		defer resp.Body.Close()
-		if data, err = readAll(resp, MaxManifest); err != nil {
+		if data, err = readAll(resp, cmp.Or(p.MaxManifest, MaxManifest)); err != nil {
 			return c.explain(fmt.Errorf("manifest: %w", err))
 		}
 		desc = ocispec.Descriptor{MediaType: mediaType(resp), Digest: digest.FromBytes(data), Size: int64(len(data))}

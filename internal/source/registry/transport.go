@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -71,6 +72,9 @@ type credentialGuard struct {
 // RoundTrip implements http.RoundTripper.
 func (c *credentialGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	host := req.URL.Host
+	if req.URL.Path == "/v2/" {
+		return c.ping(req)
+	}
 	if host == c.home || c.trusted[host] || related(hostname(c.home), hostname(host)) {
 		return c.inner.RoundTrip(req)
 	}
@@ -83,6 +87,21 @@ func (c *credentialGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.Header.Del("Authorization") // an anonymous token may still do
 	}
 	return c.inner.RoundTrip(req)
+}
+
+// maxPing is the most bytes of an answer to the question whether a registry is
+// there. Nobody needs any, but all are read, to keep the connection.
+const maxPing = 64 << 10
+
+func (c *credentialGuard) ping(req *http.Request) (*http.Response, error) {
+	resp, err := c.inner.RoundTrip(req)
+	if err == nil {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, maxPing), resp.Body}
+	}
+	return resp, err
 }
 
 // related tells whether two hosts belong to one owner: the same name, or names

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package forward
+
+import "net"
+
+func listen(_, path string) (*net.UnixListener, error) { return bind(path) }

@@ -1,0 +1,168 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// newChroot is an image for steps without namespaces, which need real ids.
+func newChroot(t *testing.T) *image {
+	t.Helper()
+	if owners() {
+		t.Skip("SKIPPED: only one user id is mapped here")
+	}
+	return newImage(t)
+}
+
+// chrooted is a step without namespaces.
+func chrooted(script string) Spec {
+	return Spec{Chroot: true, Args: []string{"sh", "-c", script}, Env: []string{"PATH=/bin"}}
+}
+
+func TestChrootRunsTheCommand(t *testing.T) {
+	im := newChroot(t)
+	tests := []struct {
+		name string
+		spec Spec
+		want string
+	}{
+		{"root", chrooted("pwd; ls /; id -u; umask"), "/\nbin\netc\nroot\ntmp\n0\n0022\n"},
+		{"environment", chrooted("env | grep -e PATH -e HOME -e CANARY"), "HOME=/root\nPATH=/bin\n"},
+		{"nothing is inherited", chrooted("for fd in 3 4 5 6 7 8 9; do ( : >&$fd ) 2>&- && echo $fd; done; true"), ""},
+		{"chown", chrooted("touch /x && chown 5:6 /x && stat -c %u:%g /x"), "5:6\n"},
+		{"no devices", chrooted("mknod /n c 1 3 2>&- || echo no"), "no\n"},
+		{"no way out", chrooted("mkdir -p /a && busybox chroot /a true 2>&- || echo no"), "no\n"},
+		{"limit of files", chrooted("ulimit -n"), "1024\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := im.run(tt.spec).ok(t); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestChrootUser(t *testing.T) {
+	im := newChroot(t)
+	s := chrooted("id -u; id -g; id -G; touch /root/x 2>&- || echo no; echo $HOME")
+	s.User, s.Cwd = "app", "/tmp"
+	if got, want := im.run(s).ok(t), "1000\n1000\n1000 10 2000\nno\n/home/app\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestChrootExitCodes(t *testing.T) {
+	im := newChroot(t)
+	if r := im.run(chrooted("exit 7")); r.code != 7 || r.err != nil {
+		t.Errorf("%+v", r)
+	}
+	if r := im.run(chrooted("kill -9 $$")); r.code != 137 || r.err != nil {
+		t.Errorf("%+v", r)
+	}
+	for command, code := range map[string]int{"no-such-command": 127, "/etc/passwd": 126} {
+		s := chrooted("")
+		s.Args = []string{command}
+		var e *ExecError
+		if r := im.run(s); r.code != code || !errors.As(r.err, &e) {
+			t.Errorf("%s: %+v", command, r)
+		}
+	}
+	s := chrooted("true")
+	s.Cwd = "/no/such"
+	if r := im.run(s); r.start == nil || !strings.Contains(r.start.Error(), "/no/such") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestChrootRefuses(t *testing.T) {
+	im := newChroot(t)
+	for want, change := range map[string]func(*Spec){
+		"network":    func(s *Spec) { s.Network = NetworkNone },
+		"be mounted": func(s *Spec) { s.Mounts = []Mount{{Type: Tmpfs, Target: "/x"}} },
+	} {
+		s := chrooted("true")
+		change(&s)
+		if r := im.run(s); r.start == nil || !strings.Contains(r.start.Error(), want) {
+			t.Errorf("%s: %+v", want, r)
+		}
+	}
+}
+
+// alive returns the processes that have a word in their command line.
+func alive(t *testing.T, word string) []string {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	must(t, err)
+	var found []string
+	for _, p := range all {
+		if line, _ := os.ReadFile(p); strings.Contains(string(line), word) {
+			found = append(found, p+" "+string(line))
+		}
+	}
+	return found
+}
+
+func TestChrootLeavesNoProcess(t *testing.T) {
+	im := newChroot(t)
+	for name, script := range map[string]string{
+		"in the background":     "sleep %[1]s & true",
+		"in its own session":    "busybox setsid sleep %[1]s & busybox setsid sh -c 'busybox setsid sleep %[1]s & busybox setsid sleep %[1]s & wait' & sleep 0.2",
+		"one that always forks": "busybox setsid sh -c 'trap \"\" TERM HUP INT; while :; do busybox setsid sh -c \"sleep %[1]s & sleep %[1]s\" & sleep 0.01; done' >&- 2>&- & sleep 0.5",
+		"stopped":               "busybox setsid sleep %[1]s & kill -STOP $!; sleep 0.1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			word := fmt.Sprint(1000000 + time.Now().UnixNano()%1000000)
+			im.run(chrooted(fmt.Sprintf(script, word))).ok(t)
+			if left := alive(t, word); left != nil {
+				t.Errorf("left: %q", left)
+			}
+		})
+	}
+}
+
+func TestChrootIsCancelled(t *testing.T) {
+	im := newChroot(t)
+	word := fmt.Sprint(1000000 + time.Now().UnixNano()%1000000)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	why := errors.New("enough")
+	time.AfterFunc(300*time.Millisecond, func() { cancel(why) })
+	r := im.runCtx(ctx, chrooted("trap '' TERM; sleep "+word+" & busybox setsid sleep "+word+"; sleep "+word))
+	if !errors.Is(r.err, why) {
+		t.Errorf("%+v", r)
+	}
+	if left := alive(t, word); left != nil {
+		t.Errorf("left: %q", left)
+	}
+}
+
+func TestChrootSignals(t *testing.T) {
+	im := newChroot(t)
+	s := chrooted("trap 'echo got it; exit 3' TERM; echo ready; while :; do sleep 0.02; done")
+	s.Rootfs = im.root
+	r, w, err := os.Pipe()
+	must(t, err)
+	defer r.Close()
+	p, err := Start(context.Background(), &s, Stdio{Stdout: w, Stderr: w})
+	w.Close()
+	must(t, err)
+	buf := make([]byte, 64)
+	_, err = r.Read(buf)
+	must(t, err)
+	must(t, p.Signal(syscall.SIGTERM))
+	n, err := r.Read(buf)
+	must(t, err)
+	if code, err := p.Wait(); code != 3 || err != nil || string(buf[:n]) != "got it\n" {
+		t.Errorf("%d, %v, %q", code, err, buf[:n])
+	}
+	if err := p.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("afterwards: %v", err)
+	}
+}

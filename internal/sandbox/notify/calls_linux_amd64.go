@@ -1,0 +1,32 @@
+package notify
+
+import "golang.org/x/sys/unix"
+
+// Numbers from foreign on are those of the x32 interface.
+const (
+	auditArch = unix.AUDIT_ARCH_X86_64
+	foreign   = 0x40000000
+)
+
+// olderCalls are those that newer processors do without.
+var olderCalls = []call{
+	{number: unix.SYS_STAT, handle: func(s *supervisor) reply { return s.stat(unix.AT_FDCWD, s.req.args[0], s.req.args[1], 0) }},
+	{number: unix.SYS_LSTAT, handle: func(s *supervisor) reply {
+		return s.stat(unix.AT_FDCWD, s.req.args[0], s.req.args[1], unix.AT_SYMLINK_NOFOLLOW)
+	}},
+	{number: unix.SYS_CHOWN, handle: func(s *supervisor) reply { return s.chown(unix.AT_FDCWD, s.req.args[0], s.id(1), s.id(2), 0) }},
+	{number: unix.SYS_LCHOWN, handle: func(s *supervisor) reply {
+		return s.chown(unix.AT_FDCWD, s.req.args[0], s.id(1), s.id(2), unix.AT_SYMLINK_NOFOLLOW)
+	}},
+	{number: unix.SYS_OPEN, only: creating(1), handle: func(s *supervisor) reply {
+		return s.open(unix.AT_FDCWD, s.req.args[0], unix.OpenHow{Flags: uint64(uint32(s.req.args[1])), Mode: s.req.args[2] & 0o7777})
+	}},
+	{number: unix.SYS_CREAT, handle: func(s *supervisor) reply {
+		return s.open(unix.AT_FDCWD, s.req.args[0], unix.OpenHow{Flags: unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC, Mode: s.req.args[1] & 0o7777})
+	}},
+	{number: unix.SYS_MKDIR, handle: func(s *supervisor) reply { return s.mkdir(unix.AT_FDCWD, s.req.args[0], s.mode(1)) }},
+	{number: unix.SYS_MKNOD, handle: func(s *supervisor) reply {
+		return s.mknod(unix.AT_FDCWD, s.req.args[0], s.mode(1), s.req.args[2])
+	}},
+	{number: unix.SYS_SYMLINK, handle: func(s *supervisor) reply { return s.symlink(s.req.args[0], unix.AT_FDCWD, s.req.args[1]) }},
+}

@@ -1,0 +1,113 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/cache"
+)
+
+// Temp is a directory of the store for what one process has not finished. It is
+// safe for concurrent use.
+type Temp struct {
+	Path string
+	// Lock is the directory, open and locked. For as long as this process lives,
+	// or one that has inherited it, nobody takes the directory for a dead one's.
+	Lock *os.File
+
+	next atomic.Int64
+}
+
+// OpenTemp makes a directory whose name begins with prefix. Those that dead
+// processes have left it removes, after rescue has seen to them; nil is for none
+// that need it.
+func OpenTemp(dir *cache.Dir, prefix string, rescue func(path string) error) (*Temp, error) {
+	// The lock of all of them: none may be swept between being made and locked.
+	unlock, err := dir.Lock(context.Background(), "temporary trees")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := sweep(filepath.Join(dir.Path(), "tmp"), prefix, rescue); err != nil {
+		return nil, fmt.Errorf("remove what a dead process left: %w", err)
+	}
+	path, err := dir.TempDir(prefix + "*")
+	if err != nil {
+		return nil, fmt.Errorf("temporary directory: %w", err)
+	}
+	lock, err := lockDir(path)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return &Temp{Path: path, Lock: lock}, nil
+}
+
+// Name returns a path in the directory that nobody else is given.
+func (t *Temp) Name(name string) string {
+	return filepath.Join(t.Path, fmt.Sprintf("%s-%d", name, t.next.Add(1)))
+}
+
+// Dir makes a directory in the directory.
+func (t *Temp) Dir(name string) (string, error) {
+	p := t.Name(name)
+	return p, os.Mkdir(p, 0o700)
+}
+
+// Close removes the directory.
+func (t *Temp) Close() error {
+	defer t.Lock.Close()
+	return os.RemoveAll(t.Path)
+}
+
+// lockDir takes the lock of a directory, or fails when it is taken.
+func lockDir(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// sweep removes the temporary directories nobody holds the lock of.
+func sweep(tmp, prefix string, rescue func(string) error) error {
+	entries, err := os.ReadDir(tmp)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), prefix) || !e.IsDir() {
+			continue
+		}
+		path := filepath.Join(tmp, e.Name())
+		lock, err := lockDir(path)
+		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if rescue != nil {
+			err = rescue(path)
+		}
+		if err == nil {
+			err = os.RemoveAll(path)
+		}
+		lock.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

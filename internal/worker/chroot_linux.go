@@ -1,0 +1,68 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+
+	"github.com/ocibuild/ocibuild/internal/sandbox"
+	"github.com/ocibuild/ocibuild/internal/snapshot"
+	"github.com/ocibuild/ocibuild/internal/snapshot/kept"
+)
+
+// chrootHint is for the first step that fails: it may be the want of something
+// that other rungs give.
+const chrootHint = "isolation chroot gives a step no /proc and no /sys, and neither CAP_MKNOD, CAP_SYS_CHROOT nor CAP_NET_RAW; a command that needs them fails"
+
+// wholes are the trees of rung chroot.
+type wholes struct{ *kept.Manager }
+
+func (w wholes) has(layers []snapshot.Layer) []bool { return w.Has(layers) }
+
+func (w wholes) close() error { return w.Close() }
+
+func (w wholes) prepare(ctx context.Context, layers []snapshot.Layer, _ snapshot.Ground) (string, tree, error) {
+	t, err := w.Prepare(ctx, layers)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := t.Begin(ctx); err != nil {
+		return "", nil, errors.Join(err, t.Close())
+	}
+	return t.Root(), t, nil
+}
+
+// runChrooted runs the step in a tree that is changed by it and by nobody else.
+func (t *task) runChrooted(ctx context.Context, own *kept.Tree, left changes, r *Request) (out *outcome, err error) {
+	a := &attacher{s: t.s, kept: left}
+	f := &furnisher{attacher: a, tree: own}
+	defer func() { err = errors.Join(err, own.Restore(), a.detach()) }()
+	spec := r.Spec
+	spec.Rootfs, spec.Mounts, spec.Chroot, spec.Hold = own.Root(), nil, true, t.s.temp.Lock
+	id, err := sandbox.LookupUser(spec.Rootfs, spec.User) // before something is put over its files
+	if err != nil {
+		return nil, err
+	}
+	if err := f.furnish(); err != nil {
+		return nil, err
+	}
+	if err := f.network(&spec); err != nil {
+		return nil, err
+	}
+	spec.ResolvConf, spec.Hosts = nil, nil
+	for _, m := range r.Mounts {
+		if err := f.mount(ctx, m); err != nil {
+			return nil, fmt.Errorf("mount %s at %s: %w", m.Type, m.Target, err)
+		}
+	}
+	own.Spoil()
+	if err := own.MakeDir(path.Join("/", spec.Cwd), id.UID, id.GID); err != nil {
+		return nil, fmt.Errorf("make the working directory %s: %w", spec.Cwd, err)
+	}
+	out, err = t.command(ctx, &spec)
+	if err == nil && out.ExitCode != 0 && out.Reason == "" && t.s.hinted.CompareAndSwap(false, true) {
+		out.Hint = chrootHint
+	}
+	return out, err
+}
