@@ -57,6 +57,8 @@ var workloads = []workload{
 	{"runs20", "twenty RUN lines on busybox, cold", measureRuns},
 	{"bigbase", "COPY of one file onto a large base that is in a registry, pushed back", measureBigBase},
 	{"bigcopy", "COPY of many files from the context, pushed", measureBigCopy},
+	{"compress", "COPY of many files from the context, beside the compression of their layer", measureCompress},
+	{"stages", "six stages that do not need each other", measureStages},
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {

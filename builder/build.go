@@ -44,6 +44,9 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 // finish ends a build and tells what came out.
 func (b *build) finish(r *Result, err error) (*Result, error) {
 	if err := errors.Join(err, b.close()); err != nil {
+		if exit, ok := errors.AsType[*ExitError](err); ok {
+			exit.Output = b.mask.Hide(exit.Output)
+		}
 		return nil, b.cause(err)
 	}
 	if c := b.o.Registries.Counter; c != nil {

@@ -79,7 +79,8 @@ type Options struct {
 	Store string
 	// Compression of the layers that are made; nil means layer.Gzip.
 	Compression layer.Compression
-	// Secrets are what RUN --mount=type=secret may ask for.
+	// Secrets are what RUN --mount=type=secret may ask for. Where a step prints
+	// one, Progress and an ExitError show *** instead.
 	Secrets []Secret
 	// SSH are the agents that RUN --mount=type=ssh and git may speak to.
 	SSH []SSH

@@ -18,6 +18,7 @@ import (
 	"github.com/ocibuild/ocibuild/internal/faces"
 	"github.com/ocibuild/ocibuild/internal/frontend"
 	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/internal/progress"
 	"github.com/ocibuild/ocibuild/internal/sandbox"
 	"github.com/ocibuild/ocibuild/internal/solve"
 	"github.com/ocibuild/ocibuild/internal/source"
@@ -48,6 +49,9 @@ type build struct {
 	warned   map[frontend.Warning]bool
 	worker   *worker.Client
 	agents   *agents
+	mask     *progress.Masker // in front of whoever is told what happens
+
+	closeRegistries func() // nil if they are the caller's
 }
 
 func newBuild(ctx context.Context, o Options) (*build, error) {
@@ -57,8 +61,9 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 	if b.names, err = o.names(); err != nil {
 		return nil, err
 	}
+	var notice string
 	if b.o.Store == "" {
-		if b.o.Store, err = cache.DefaultDir(); err != nil {
+		if b.o.Store, notice, err = cache.DefaultDir(); err != nil {
 			return nil, err
 		}
 	}
@@ -67,10 +72,14 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 	}
 	if b.o.Registries == nil {
 		b.o.Registries = &Registries{}
+		b.closeRegistries = b.o.Registries.Close
 	}
 	if b.o.Now.IsZero() {
 		b.o.Now = time.Now()
 	}
+	b.mask = progress.NewMasker(o.Progress)
+	b.o.Progress = b.mask.Event
+	b.notice(notice)
 	b.ctx, b.stop = context.WithCancel(ctx)
 	b.faces = &faces.Store{Dir: b.dir, Compression: o.Compression, Limits: o.Bounds.Layer}
 	b.images = &source.Images{Store: b.faces, Registries: b.o.Registries, Limits: o.Bounds.Image}
@@ -93,6 +102,9 @@ func (b *build) close() error {
 		errs = append(errs, l.Close())
 	}
 	errs = append(errs, b.remotes.close(), b.agents.close())
+	if b.closeRegistries != nil {
+		b.closeRegistries()
+	}
 	if b.main.temp != "" {
 		errs = append(errs, os.RemoveAll(b.main.temp))
 	}
@@ -194,7 +206,7 @@ func (b *build) solver() *solve.Solver {
 		Faces: b.faces, Image: b.resolve, Layer: b.layer, Local: b.local, Remote: b.remotes.find, Worker: b.startWorker, Secret: b.secret,
 		Progress: b.o.Progress, Jobs: int64(b.o.Jobs), Now: b.o.Now,
 	}
-	s.ResolvConf = sandbox.ResolvConf()
+	s.ResolvConf, s.NoCommands = sandbox.ResolvConf(), b.o.Isolation == worker.IsolationNone
 	s.SSH, s.Insecure, s.Pids = b.agents.serve, slices.Contains(b.o.Allow, AllowInsecure), b.o.Limits.Pids
 	for _, v := range b.o.Volumes {
 		s.HostMounts = append(s.HostMounts, worker.Mount{Type: "host", Source: v.Source, Target: v.Target, ReadOnly: true})
@@ -251,13 +263,22 @@ func (b *build) startWorker(context.Context) (*worker.Client, error) {
 		return nil, err
 	}
 	b.worker = c
+	b.notice(worker.Notice(c.Isolation))
 	return c, nil
+}
+
+// notice tells something about the build as a whole, if there is something to tell.
+func (b *build) notice(text string) {
+	if text != "" {
+		b.o.Progress(Event{Time: time.Now(), Kind: "warn", Data: []byte(text)})
+	}
 }
 
 func (b *build) secret(id string) ([]byte, bool, error) {
 	for _, s := range b.o.Secrets {
 		if s.ID == id {
 			v, err := s.Value()
+			b.mask.Learn(v)
 			return v, err == nil, err
 		}
 	}

@@ -2,13 +2,11 @@ package cache
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -31,29 +29,6 @@ type Dir struct {
 	path string
 }
 
-// DefaultDir returns where the local store of this user lies:
-// $OCIBUILD_STORE, else /var/lib/ocibuild for root, else "ocibuild" in
-// $XDG_DATA_HOME or the platform's place for a user's data.
-func DefaultDir() (string, error) {
-	if p := os.Getenv("OCIBUILD_STORE"); p != "" {
-		return filepath.Abs(p)
-	}
-	if runtime.GOOS == "linux" && os.Getuid() == 0 {
-		return "/var/lib/ocibuild", nil
-	}
-	if p := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(p) {
-		return filepath.Join(p, "ocibuild"), nil
-	}
-	if home, err := os.UserHomeDir(); err == nil && runtime.GOOS != "windows" {
-		return filepath.Join(home, ".local", "share", "ocibuild"), nil
-	}
-	p, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("no place for the store: %w; set OCIBUILD_STORE", err)
-	}
-	return filepath.Join(p, "ocibuild"), nil
-}
-
 // OpenDir opens the store at path and makes it if there is none. Only its
 // owner may enter it; one that others own, or may write to, is refused, since
 // they would decide what is built.
@@ -66,16 +41,18 @@ func OpenDir(path string) (*Dir, error) {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
 	d := &Dir{path: path}
-	if _, err := os.Lstat(d.sub("oci-layout")); err == nil {
-		return d, nil
-	}
+	_, err = os.Lstat(d.sub("oci-layout"))
+	made := err == nil
 	for _, dir := range []string{"", "blobs/sha256", "keys", "toc", "trees", "mounts", "locks", "tmp"} {
 		if err := os.MkdirAll(d.sub(dir), 0o700); err != nil {
 			return nil, fmt.Errorf("store %s: %w", path, err)
 		}
-		if dir == "" || dir == "tmp" {
+		if !made && (dir == "" || dir == "tmp") {
 			spread(d.sub(dir))
 		}
+	}
+	if made {
+		return d, nil
 	}
 	if err := d.replace(d.sub("oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
@@ -109,11 +86,11 @@ func (d *Dir) Get(_ context.Context, k Key) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", k, err)
 	}
-	var r Record
-	if err := json.Unmarshal(data, &r); err != nil {
+	r, err := decodeRecord(data)
+	if err != nil {
 		return nil, fmt.Errorf("record %s is damaged (%w): %w", k, err, ErrNotFound)
 	}
-	return &r, nil
+	return r, nil
 }
 
 // HasRecord tells whether there is a record of k, without reading it.
@@ -124,7 +101,7 @@ func (d *Dir) HasRecord(k Key) bool {
 
 // Put implements Store.
 func (d *Dir) Put(_ context.Context, k Key, r *Record, also ...Key) error {
-	data, err := json.Marshal(r)
+	data, err := encodeRecord(r)
 	if err != nil {
 		return fmt.Errorf("record %s: %w", k, err)
 	}
@@ -234,9 +211,16 @@ func (d *Dir) write(data []byte) (string, error) {
 	return f.Name(), nil
 }
 
-// rename moves a finished file to its place, whose directory may be missing.
+// rename moves a finished file to its place, whose directory may be missing, and
+// which something that is no file may have taken.
 func (d *Dir) rename(from, to string) error {
 	err := os.Rename(from, to)
+	if fi, lerr := os.Lstat(to); err != nil && lerr == nil && fi.IsDir() {
+		if err := os.RemoveAll(to); err != nil {
+			return err
+		}
+		err = os.Rename(from, to)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 			return err

@@ -21,7 +21,7 @@ import (
 // machine stays in an image is seen even where the machine needs no flag.
 func machineFlags(t *testing.T, managers []string) []string {
 	t.Helper()
-	dir := t.TempDir()
+	dir := open(t)
 	cmd := exec.Command("./machine-flags.sh", append([]string{dir}, managers...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

@@ -106,6 +106,12 @@ func (l *Lab) LinkOnly(ctx context.Context) (string, error) {
 	return output, goBuild(ctx, output, module+"/linkonly")
 }
 
+// CompressOnly builds the program that compresses a tar and does nothing else.
+func (l *Lab) CompressOnly(ctx context.Context) (string, error) {
+	output := filepath.Join(l.dir, "compressonly")
+	return output, goBuild(ctx, output, module+"/compressonly")
+}
+
 // Ocibuild returns the binary under test, and builds it if it was not named.
 func (l *Lab) Ocibuild(ctx context.Context) (string, error) {
 	if l.ocibuild == "" {

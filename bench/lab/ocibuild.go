@@ -28,3 +28,8 @@ func (o *Ocibuild) Build(ctx context.Context, dir, image string, push bool) (Usa
 	cmd := Command(ctx, o.binary, append(args, dir)...)
 	return o.lab.metered(func() (Usage, error) { return Measure(cmd) })
 }
+
+// Tar builds the context and writes the image's files as a tar.
+func (o *Ocibuild) Tar(ctx context.Context, dir, file string) (Usage, error) {
+	return Measure(Command(ctx, o.binary, "build", "--store", o.store, "--progress", "plain", "-o", "type=tar,dest="+file, dir))
+}

@@ -55,6 +55,15 @@ func writeFiles(ctx context.Context, dst io.Writer, t layer.Tree) error {
 	return err
 }
 
+// WriteFile writes a file whole or not at all, unless the path is of a pipe or a
+// device. A link that leads to a file is replaced, and the file stays as it is.
+func WriteFile(path string, data []byte) error {
+	return toFile(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
 // toFile writes a file whole or not at all, unless the path is of a pipe or a
 // device, which must not be replaced by a file.
 func toFile(path string, write func(io.Writer) error) error {

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ocibuild/ocibuild/builder"
-	"github.com/ocibuild/ocibuild/internal/progress"
 )
 
 // buildFlags are the flags of a build as they were written.
@@ -142,26 +141,25 @@ func (c *cli) build(ctx context.Context, f *buildFlags, dir string) (err error) 
 	if err != nil {
 		return err
 	}
-	secrets, err := readSecrets(o.Secrets)
-	if err != nil {
+	if err := readSecrets(o.Secrets); err != nil {
 		return err
 	}
-	o.Progress = progress.Mask(face.Event, secrets)
+	o.Progress = face.Event
 	res, err := builder.Build(ctx, *o)
 	if cerr := face.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("show progress: %w", cerr)
 	}
 	if err != nil {
-		return explained(err, complete, secrets)
+		return explained(err, complete)
 	}
 	return c.finish(f, res, out)
 }
 
 // explained adds the output of a command that failed, if it was not shown.
-func explained(err error, shown bool, secrets [][]byte) error {
+func explained(err error, shown bool) error {
 	var exit *builder.ExitError
 	if !errors.As(err, &exit) || shown {
 		return err
 	}
-	return &buildError{err: err, tail: masked(exit.Output, secrets)}
+	return &buildError{err: err, tail: exit.Output}
 }

@@ -18,7 +18,6 @@ import (
 
 	"github.com/ocibuild/ocibuild/builder"
 	"github.com/ocibuild/ocibuild/internal/graph"
-	"github.com/ocibuild/ocibuild/internal/progress"
 )
 
 // callFlag is --call: what to do with a Dockerfile. Its zero value builds.
@@ -110,11 +109,10 @@ func (c *cli) call(ctx context.Context, f *buildFlags, dir string) error {
 	if err != nil {
 		return err
 	}
-	secrets, err := readSecrets(o.Secrets)
-	if err != nil {
+	if err := readSecrets(o.Secrets); err != nil {
 		return err
 	}
-	o.Progress = progress.Mask(face.Event, secrets)
+	o.Progress = face.Event
 	answer, err := f.call.ask(ctx, o)
 	if cerr := face.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("show progress: %w", cerr)

@@ -8,7 +8,6 @@ import (
 	"unicode"
 
 	"github.com/ocibuild/ocibuild/builder"
-	"github.com/ocibuild/ocibuild/internal/progress"
 )
 
 // tailLines is how much of a failing command's output is repeated.
@@ -80,12 +79,4 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// masked hides secrets in the output of a command.
-func masked(data []byte, secrets [][]byte) []byte {
-	out := data
-	show := progress.Mask(func(e progress.Event) { out = e.Data }, secrets)
-	show(progress.Event{Kind: progress.Warn, Data: data})
-	return out
 }

@@ -3,19 +3,19 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ocibuild/ocibuild/builder"
+	"github.com/ocibuild/ocibuild/builder/output"
 )
 
 // finish tells what was built, to people and to programs.
 func (c *cli) finish(f *buildFlags, res *builder.Result, out *destinations) error {
 	if f.iidFile != "" {
-		if err := os.WriteFile(f.iidFile, []byte(res.Digest()), 0o644); err != nil {
+		if err := output.WriteFile(f.iidFile, []byte(res.Digest())); err != nil {
 			return fmt.Errorf("--iidfile: %w", err)
 		}
 	}
@@ -66,5 +66,5 @@ func writeMetadata(path string, r *builder.Result) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(data, '\n'), 0o644)
+	return output.WriteFile(path, append(data, '\n'))
 }

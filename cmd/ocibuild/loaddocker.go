@@ -89,7 +89,7 @@ func (s *store) importDockerImage(ctx context.Context, in files, e dockerImage) 
 	for _, t := range e.RepoTags {
 		full, err := tagName(t)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %v", dockerManifestFile, err) // no fault of who calls
+			return nil, fmt.Errorf("%s: %s", dockerManifestFile, err.Error()) // no fault of who calls
 		}
 		img.names = append(img.names, full)
 	}

@@ -22,7 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"ocibuild": main})
+	testscript.Main(m, map[string]func(){"ocibuild": main, "in-docker": inDocker, "in-pod": inPod})
 }
 
 func TestScripts(t *testing.T) {
@@ -45,16 +45,23 @@ func TestScripts(t *testing.T) {
 }
 
 // condition knows [run]: commands can be run here, and there is something to run;
-// [single]: so they can in a user namespace with one id; and [groups]: control
-// groups can be made.
+// [single]: so they can in a user namespace with one id; [docker]: we are root and
+// can see how it is in a container; [pod]: the same for one without any rights; and
+// [groups]: control groups can be made.
 func condition(cond string) (bool, error) {
 	switch cond {
 	case "run":
 		return canRun() == nil, nil
 	case "single":
 		return canSingle() == nil, nil
+	case "docker":
+		return canRunOn(worker.IsolationChroot) == nil && canRunOn(worker.IsolationRoot) == nil, nil
+	case "pod":
+		return canPod() == nil, nil
 	case "groups":
 		return canLimit(), nil
+	case "runc", "crun":
+		return canRunThrough(cond) == nil, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", cond)
 }

@@ -263,19 +263,17 @@ func secretValue(file, env string) func() ([]byte, error) {
 	}
 }
 
-// readSecrets reads each secret once, before anything is built, and makes the
-// builder use what was read: the progress can hide what it knows only.
-func readSecrets(list []builder.Secret) ([][]byte, error) {
-	var values [][]byte
+// readSecrets reads each secret once, before anything is built: what is wrong
+// with a flag is said at once.
+func readSecrets(list []builder.Secret) error {
 	for i := range list {
 		v, err := list[i].Value()
 		if err != nil {
-			return nil, usagef("--secret id=%s: %v", list[i].ID, err)
+			return usagef("--secret id=%s: %v", list[i].ID, err)
 		}
 		list[i].Value = func() ([]byte, error) { return v, nil }
-		values = append(values, v)
 	}
-	return values, nil
+	return nil
 }
 
 // parseVolume reads "HOST:PATH[:ro]".

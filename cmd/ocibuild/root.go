@@ -28,7 +28,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
 	root.PersistentFlags().StringVar(&c.store, "store", "", "`FOLDER` of the local store")
 	root.AddCommand(
-		c.buildCommand(), c.imagesCommand(), c.inspectCommand(), c.loadCommand(), c.pullCommand(), c.pushCommand(),
+		c.buildCommand(), c.doctorCommand(), c.imagesCommand(), c.inspectCommand(), c.loadCommand(), c.pullCommand(), c.pushCommand(),
 		c.rmiCommand(), c.runCommand(), c.saveCommand(), c.tagCommand(), c.versionCommand(),
 	)
 	return root

@@ -231,6 +231,9 @@ func (c *cli) execute(ctx context.Context, o worker.Options, req *worker.Request
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
+	if notice := worker.Notice(client.Isolation); notice != "" {
+		fmt.Fprintln(c.stderr, "ocibuild:", notice)
+	}
 	restore := foreground(c.stdin, req.Spec.Interactive)
 	x, err := client.Exec(ctx, req, sandbox.Stdio{Stdin: c.stdin, Stdout: c.stdout, Stderr: c.stderr})
 	restore()

@@ -34,8 +34,12 @@ func (c *cli) openStore(f *registryFlags) (*store, error) {
 	}
 	path := c.store
 	if path == "" {
-		if path, err = cache.DefaultDir(); err != nil {
+		var notice string
+		if path, notice, err = cache.DefaultDir(); err != nil {
 			return nil, err
+		}
+		if notice != "" {
+			fmt.Fprintln(c.stderr, "ocibuild:", notice)
 		}
 	}
 	dir, err := cache.OpenDir(path)

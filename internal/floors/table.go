@@ -14,8 +14,10 @@ type room struct {
 var rooms = []room{
 	{path: "cmd/ocibuild", all: true, floor: 6},
 	{path: "examples", all: true, floor: 6},
+	{path: "test/threats", all: true, floor: 6},
 	{path: "builder/output", floor: 5},
 	{path: "builder", floor: 4},
+	{path: "internal/doctor", floor: 3},
 	{path: "internal/frontend", floor: 3},
 	{path: "internal/solve", floor: 3},
 	{path: "internal/plan", floor: 2},
@@ -25,7 +27,9 @@ var rooms = []room{
 	{path: "internal/graph", floor: 1},
 	{path: "internal/sandbox", floor: 1},
 	{path: "internal/sandbox/bundle", floor: 1},
+	{path: "internal/sandbox/confined", floor: 1},
 	{path: "internal/snapshot", floor: 1},
+	{path: "internal/snapshot/kept", floor: 1},
 	{path: "internal/source/registry", floor: 1},
 	{path: "layer/tree", floor: 1},
 	{path: "cache/cachetest", floor: 1},
@@ -40,6 +44,7 @@ var rooms = []room{
 	{path: "internal/sandbox/notify", floor: 0},
 	{path: "internal/sandbox/cgroup", floor: 0},
 	{path: "internal/sandbox/binfmt", floor: 0},
+	{path: "internal/sandbox/reaper", floor: 0},
 	{path: "internal/sandbox/seccomp", floor: 0},
 	{path: "internal/sandbox/stage", floor: 0},
 	{path: "layer", floor: 0},
@@ -48,11 +53,14 @@ var rooms = []room{
 
 // neighbours are the imports within one floor that are meant, from → to.
 var neighbours = map[[2]string]bool{
-	{"layer", "layer/inflate"}:          true, // gzip is what most layers are packed with
-	{"internal/snapshot", "layer/tree"}: true, // a snapshot is mounted over trees
+	{"layer", "layer/inflate"}:                      true, // gzip is what most layers are packed with
+	{"internal/snapshot", "layer/tree"}:             true, // a snapshot is mounted over trees
+	{"internal/snapshot/kept", "internal/snapshot"}: true, // the same layers, without mounts
+	{"internal/snapshot/kept", "layer/tree"}:        true, // likewise
 
 	{"internal/sandbox", "internal/sandbox/bundle"}:       true, // a step that another program runs
 	{"internal/sandbox/notify", "internal/owner"}:         true, // owners that stand in attributes
+	{"internal/sandbox/reaper", "internal/sandbox/stage"}: true, // what the two say to each other
 	{"internal/sandbox/stage", "internal/owner"}:          true, // likewise
 	{"internal/sandbox/stage", "internal/sandbox/notify"}: true, // the stage installs the filter of calls that are answered
 }

@@ -148,6 +148,9 @@ func read(ctx context.Context, o *Options) (*reading, error) {
 		platform := platforms.Normalize(o.Platform)
 		r.convert.TargetPlatform = &platform
 	}
+	if err := gw.growth.read(src.Data, o.Args); err != nil {
+		return nil, r.located(err)
+	}
 	return r, r.checkSyntax()
 }
 

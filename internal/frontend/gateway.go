@@ -34,6 +34,7 @@ type gateway struct {
 	inputs  inputs
 	failed  error // why a context could not be had
 	lookups atomic.Int32
+	growth  growth
 }
 
 // maxLookups is how often a Dockerfile may name images. A base image with the
@@ -88,6 +89,9 @@ func (g *gateway) ResolveImageConfig(ctx context.Context, ref string, opt source
 		return "", "", nil, fmt.Errorf("image %s: more than %d names of images; does one with ONBUILD lead to itself?", full, maxLookups)
 	}
 	dgst, config, err := g.options.Images.ResolveImage(ctx, full, p)
+	if err == nil {
+		err = g.growth.image(config)
+	}
 	return full, dgst, config, err
 }
 

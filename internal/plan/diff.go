@@ -123,15 +123,15 @@ func (d *differ) add(ctx context.Context, e layer.Entry) error {
 
 func (d *differ) write(ctx context.Context, e layer.Entry) error {
 	e.Opaque = false
-	if e.Type != layer.Regular {
-		return d.w.Add(e, nil)
-	}
 	if first := d.links[e.Inode]; e.Inode != "" && first != "" {
 		e.Type, e.Linkname, e.Size = layer.Hardlink, first, 0
 		return d.w.Add(e, nil)
 	}
 	if e.Inode != "" {
 		d.links[e.Inode] = e.Name
+	}
+	if e.Type != layer.Regular {
+		return d.w.Add(e, nil)
 	}
 	r, err := d.upper.Open(ctx, e)
 	if err != nil {

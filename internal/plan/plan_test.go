@@ -330,7 +330,7 @@ func archive(t *testing.T, headers ...tar.Header) string {
 	return b.String()
 }
 
-func gzipped(t *testing.T, s string) string {
+func gzipped(t testing.TB, s string) string {
 	t.Helper()
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
@@ -381,7 +381,7 @@ func TestUnpack(t *testing.T) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -11,13 +11,19 @@ import (
 
 var stars = []byte("***")
 
-type masker struct {
-	next    Func
+// Masker shows *** wherever a secret appears in what a step says, also when it
+// arrives in pieces: bytes that could begin a secret wait for those that follow,
+// at the latest until the step ends. White space around a secret does not count,
+// as files often end in a newline that nobody prints.
+// It hides accidents; a step that wants to tell can encode a secret.
+// A Masker is safe for concurrent use.
+type Masker struct {
+	next Func
+
+	mu      sync.Mutex
 	secrets [][]byte // longest first
 	hide    *strings.Replacer
-
-	mu   sync.Mutex
-	held map[maskKey][]byte
+	held    map[maskKey][]byte
 }
 
 type maskKey struct {
@@ -25,33 +31,46 @@ type maskKey struct {
 	stream int
 }
 
-// Mask shows *** wherever one of the secrets appears in what a step says, also
-// when it arrives in pieces: bytes that could begin a secret wait for those
-// that follow, at the latest until the step ends. White space around a secret
-// does not count, as files often end in a newline that nobody prints.
-// It hides accidents; a step that wants to tell can encode a secret.
-func Mask(next Func, secrets [][]byte) Func {
-	m := &masker{next: next, held: map[maskKey][]byte{}}
-	for _, s := range secrets {
-		if s = bytes.TrimSpace(s); len(s) > 0 {
-			m.secrets = append(m.secrets, slices.Clone(s))
-		}
+// NewMasker returns a Masker in front of next, which may be nil.
+func NewMasker(next Func) *Masker {
+	if next == nil {
+		next = func(Event) {}
 	}
-	if len(m.secrets) == 0 {
-		return next
+	return &Masker{next: next, held: map[maskKey][]byte{}, hide: strings.NewReplacer()}
+}
+
+// Learn adds a secret to those that are hidden from now on.
+func (m *Masker) Learn(secret []byte) {
+	secret = bytes.TrimSpace(secret)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(secret) == 0 || slices.ContainsFunc(m.secrets, func(s []byte) bool { return bytes.Equal(s, secret) }) {
+		return
 	}
+	m.secrets = append(m.secrets, slices.Clone(secret))
 	slices.SortFunc(m.secrets, func(a, b []byte) int { return len(b) - len(a) })
 	var pairs []string
 	for _, s := range m.secrets {
 		pairs = append(pairs, string(s), string(stars))
 	}
 	m.hide = strings.NewReplacer(pairs...)
-	return m.event
 }
 
-func (m *masker) event(e Event) {
+// Hide returns data with every secret replaced.
+func (m *Masker) Hide(data []byte) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return []byte(m.hide.Replace(string(data)))
+}
+
+// Event passes e on, without secrets.
+func (m *Masker) Event(e Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.secrets) == 0 {
+		m.next(e)
+		return
+	}
 	if e.Kind == Log {
 		key := maskKey{e.Step, e.Stream}
 		e.Data, m.held[key] = m.split(append(m.held[key], e.Data...))
@@ -75,7 +94,7 @@ func (m *masker) event(e Event) {
 }
 
 // split returns what can be shown of data, masked, and what has to wait.
-func (m *masker) split(data []byte) (show, rest []byte) {
+func (m *Masker) split(data []byte) (show, rest []byte) {
 	for i := 0; i < len(data); {
 		if m.beginsAt(data[i:]) { // first: it may hold a shorter secret
 			return show, slices.Clone(data[i:])
@@ -89,7 +108,7 @@ func (m *masker) split(data []byte) (show, rest []byte) {
 	return show, nil
 }
 
-func (m *masker) secretAt(b []byte) int {
+func (m *Masker) secretAt(b []byte) int {
 	for _, s := range m.secrets {
 		if bytes.HasPrefix(b, s) {
 			return len(s)
@@ -99,6 +118,6 @@ func (m *masker) secretAt(b []byte) int {
 }
 
 // beginsAt tells whether b is the beginning of a secret, and no more.
-func (m *masker) beginsAt(b []byte) bool {
+func (m *Masker) beginsAt(b []byte) bool {
 	return slices.ContainsFunc(m.secrets, func(s []byte) bool { return len(b) < len(s) && bytes.HasPrefix(s, b) })
 }

@@ -249,6 +249,14 @@ func TestAutoIsPlainWithoutTerminal(t *testing.T) {
 	}
 }
 
+func masking(next Func, secrets [][]byte) Func {
+	m := NewMasker(next)
+	for _, s := range secrets {
+		m.Learn(s)
+	}
+	return m.Event
+}
+
 func TestMask(t *testing.T) {
 	secrets := [][]byte{[]byte("hunter2\n"), []byte("hunter2-long"), nil, []byte("  ")}
 	tests := []struct {
@@ -269,7 +277,7 @@ func TestMask(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got strings.Builder
-			f := Mask(func(e Event) { got.Write(e.Data) }, secrets)
+			f := masking(func(e Event) { got.Write(e.Data) }, secrets)
 			for _, c := range tt.chunks {
 				f(out(0, run, c))
 				f(Event{Kind: Log, Step: run, Stream: 2}) // another stream does not come between
@@ -280,7 +288,7 @@ func TestMask(t *testing.T) {
 			}
 		})
 	}
-	Mask(func(e Event) {
+	masking(func(e Event) {
 		if e.Error != "exit: ***" || e.Name != "RUN ***" {
 			t.Errorf("%+v", e)
 		}

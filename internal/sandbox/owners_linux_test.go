@@ -2,8 +2,11 @@ package sandbox
 
 import (
 	"debug/elf"
+	"encoding/binary"
+	"encoding/hex"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -150,4 +153,42 @@ func static(t *testing.T) bool {
 		}
 	}
 	return true
+}
+
+// program386 makes /tmp/i, chown32s it to 5:6, becomes user 77 and exits with the
+// sum of what stat64 and getuid32 say then.
+const program386 = "b805000000bbc3800408b941000000baa4010000cd80b8d4000000bbc3800408b905000000ba06000000cd80" +
+	"b8d0000000bb4d000000b94d000000ba4d000000cd80b8c3000000bbc3800408b9cc800408cd80" +
+	"b8c7000000cd8089c3031de4800408031de8800408b801000000cd802f746d702f6900669000"
+
+// elf386 is a program of one segment that may be written to.
+func elf386(t *testing.T, code string) []byte {
+	t.Helper()
+	const base, headers = 0x8048000, 84
+	body, err := hex.DecodeString(code)
+	must(t, err)
+	out := append([]byte("\x7fELF\x01\x01\x01"), make([]byte, 9)...)
+	for _, n := range []uint32{2 | 3<<16, 1, base + headers, 52, 0, 0, 52 | 32<<16, 1, 0} {
+		out = binary.LittleEndian.AppendUint32(out, n)
+	}
+	size := uint32(headers + len(body))
+	for _, n := range []uint32{1, 0, base, base, size, size + 200, 7, 4096} {
+		out = binary.LittleEndian.AppendUint32(out, n)
+	}
+	return append(out, body...)
+}
+
+func TestOwnersFor386(t *testing.T) {
+	needIDs(t)
+	if runtime.GOARCH != "amd64" {
+		t.Skip("SKIPPED: for processors that run programs for 32-bit x86")
+	}
+	im := newImage(t, func(lower string) { must(t, os.WriteFile(lower+"/bin/p", elf386(t, program386), 0o755)) })
+	r := im.run(Spec{Args: []string{"/bin/p"}})
+	if r.code == 126 {
+		t.Skipf("SKIPPED: no such programs here: %v", r.err)
+	}
+	if r.code != 5+6+77 {
+		t.Errorf("code %d, %v, %s", r.code, r.err, r.out)
+	}
 }

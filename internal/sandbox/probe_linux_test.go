@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -61,7 +62,7 @@ func probe(what string) int {
 		say(exec0("/tmp/rise", probeVar+"=who"))
 	}
 	if what == "stumble" {
-		if err := exec0("/tmp/garbage", ""); err != unix.ENOEXEC {
+		if err := exec0("/tmp/garbage", ""); !errors.Is(err, unix.ENOEXEC) {
 			fmt.Println(err)
 		}
 		fmt.Println("and of one that does not execute", resIDs(unix.SYS_GETRESUID))

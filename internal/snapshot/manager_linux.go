@@ -88,5 +88,14 @@ func (m *Manager) ground(g Ground) string { return filepath.Join(m.temp.Path, "g
 // been closed.
 func (m *Manager) Close() error { return m.temp.Close() }
 
+// How says how trees are made into snapshots, as far as it is known from the last.
+func (m *Manager) How() string {
+	attributes := "user.overlay.*"
+	if m.flavour == Trusted {
+		attributes = "trusted.overlay.*"
+	}
+	return hows[m.method.Load()] + ", attributes " + attributes
+}
+
 // Temp is where the manager has what is not finished. It goes with the manager.
 func (m *Manager) Temp() *Temp { return m.temp }

@@ -77,6 +77,12 @@ func (o *overlay) open() (*paths, error) {
 	return p, nil
 }
 
+// hows says how each way of mount mounts, in their order.
+var hows = []string{
+	"overlays mounted with lowerdir+ by handles", "overlays mounted with lowerdir+ by paths",
+	"overlays mounted with mount(2), which limits the number of layers",
+}
+
 // mount tries the ways to mount an overlay, newest kernel first, beginning with
 // the one that worked the last time, and returns which one worked.
 func (o *overlay) mount(target string, from int) (int, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -48,7 +49,7 @@ func (s *Snapshot) mount(lowers []string, g Ground) error {
 			return err
 		}
 	}
-	visible, err := tree.PrepareUpper(s.Upper(), lowers, s.m.flavour.form())
+	visible, err := tree.PrepareUpper(s.Upper(), distinct(lowers), s.m.flavour.form())
 	if err != nil {
 		return err
 	}
@@ -61,6 +62,19 @@ func (s *Snapshot) mount(lowers []string, g Ground) error {
 	s.m.method.Store(int32(method))
 	s.mounted = true
 	return nil
+}
+
+// distinct leaves a tree that lies there several times only its highest place:
+// overlayfs takes no directory twice, and lower down it shows nothing that it does
+// not show there.
+func distinct(trees []string) []string {
+	var kept []string
+	for i, t := range trees {
+		if !slices.Contains(trees[i+1:], t) {
+			kept = append(kept, t)
+		}
+	}
+	return kept
 }
 
 // Root is the mounted directory. It covers the work directory, which nobody else

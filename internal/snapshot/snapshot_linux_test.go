@@ -315,3 +315,25 @@ func TestGroundShowsThroughAndIsNoChange(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A layer may lie in an image several times: empty ones often do.
+func TestSameLayerTwice(t *testing.T) {
+	ctx, dir := context.Background(), newStore(t)
+	m := newManager(t, dir)
+	a := tarLayer(t, file("a", "1"), file("both", "1"), file(".wh.gone", ""))
+	b := tarLayer(t, file("b", "2"), file("both", "2"), file("gone", "2"))
+	trees, err := m.Ensure(ctx, []Layer{a, b, a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := m.Prepare(ctx, trees, Bare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for name, want := range map[string]string{"a": "1", "b": "2", "both": "1", "gone": ""} {
+		if got, _ := os.ReadFile(filepath.Join(s.Root(), name)); string(got) != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}

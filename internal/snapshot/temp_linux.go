@@ -90,24 +90,31 @@ func sweep(tmp, prefix string, rescue func(string) error) error {
 		if !strings.HasPrefix(e.Name(), prefix) || !e.IsDir() {
 			continue
 		}
-		path := filepath.Join(tmp, e.Name())
-		lock, err := lockDir(path)
-		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if rescue != nil {
-			err = rescue(path)
-		}
-		if err == nil {
-			err = os.RemoveAll(path)
-		}
-		lock.Close()
-		if err != nil {
+		if _, err := SweepOne(filepath.Join(tmp, e.Name()), rescue); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// SweepOne removes the directory of a Temp as OpenTemp does. It tells whether it
+// is gone: not for as long as somebody holds its lock.
+func SweepOne(path string, rescue func(string) error) (gone bool, err error) {
+	lock, err := lockDir(path)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return false, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	defer lock.Close()
+	if rescue != nil {
+		err = rescue(path)
+	}
+	if err == nil {
+		err = os.RemoveAll(path)
+	}
+	return err == nil, err
 }

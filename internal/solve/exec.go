@@ -22,6 +22,7 @@ type execJob struct {
 	step   *graph.Step
 	op     *graph.Exec
 	inputs [][]Layer
+	blobs  bool // the worker needs the blobs of all layers
 }
 
 // ExitError is a command that failed.
@@ -67,17 +68,18 @@ func (j *execJob) run(ctx context.Context, previous Previous) ([][]Layer, error)
 	if err := j.s.renew(ctx, client); err != nil {
 		return nil, err
 	}
-	req, err := j.request(ctx, client)
-	if err != nil {
-		return nil, err
+	x, tail, err := j.exec(ctx, client)
+	var missing *worker.MissingError
+	if errors.As(err, &missing) {
+		j.blobs = true
+		x, tail, err = j.exec(ctx, client)
 	}
-	x, tail, err := j.exec(ctx, client, req)
 	if err != nil {
 		return nil, err
 	}
 	if !j.valid(x.ExitCode) {
 		_ = x.Discard() // the command's own failure is what counts
-		return nil, &ExitError{Args: j.op.Args, Code: x.ExitCode, Output: tail, Reason: cmp.Or(x.Reason, x.Exceeded)}
+		return nil, &ExitError{Args: j.op.Args, Code: x.ExitCode, Output: tail, Reason: cmp.Or(x.Reason, x.Exceeded, x.Hint)}
 	}
 	return j.commit(ctx, x, previous)
 }
@@ -90,7 +92,11 @@ func (j *execJob) valid(code int) bool {
 }
 
 // exec runs the command and passes on what it prints.
-func (j *execJob) exec(ctx context.Context, client *worker.Client, req *worker.Request) (*worker.Execution, []byte, error) {
+func (j *execJob) exec(ctx context.Context, client *worker.Client) (*worker.Execution, []byte, error) {
+	req, err := j.request(ctx, client)
+	if err != nil {
+		return nil, nil, err
+	}
 	out, err := newOutput(func(stream int, data []byte) { j.s.log(j.step, stream, data) })
 	if err != nil {
 		return nil, nil, err

@@ -33,7 +33,7 @@ func (j *execJob) mounts(ctx context.Context, client *worker.Client) ([]worker.M
 		add(m)
 	}
 	for _, m := range j.op.Mounts {
-		if m.Target == "/" {
+		if m.Target == "/" && m.Type == graph.MountBind {
 			continue
 		}
 		wm, ok, err := j.mount(ctx, client, m)
@@ -76,7 +76,7 @@ func (j *execJob) mount(ctx context.Context, client *worker.Client, m graph.Moun
 		out.Keep = m.Output >= 0 && !m.ReadOnly
 	}
 	var err error
-	out.Layers, err = trees(ctx, client, j.layers(m))
+	out.Layers, err = j.trees(ctx, client, j.layers(m))
 	return out, true, err
 }
 
@@ -94,16 +94,19 @@ func (j *execJob) seed(ctx context.Context, m graph.Mount) (string, error) {
 }
 
 // trees names layers for the worker, with the blobs of those not unpacked yet.
-func trees(ctx context.Context, client *worker.Client, layers []Layer) ([]snapshot.Layer, error) {
+func (j *execJob) trees(ctx context.Context, client *worker.Client, layers []Layer) ([]snapshot.Layer, error) {
 	layers = distinct(layers)
 	out := make([]snapshot.Layer, len(layers))
 	ids := make([]digest.Digest, len(layers))
 	for i, l := range layers {
 		ids[i], out[i].DiffID, out[i].Origin = l.DiffID, l.DiffID, Origin(l.Layer)
 	}
-	has, err := client.HasTrees(ctx, ids)
-	if err != nil {
-		return nil, err
+	has := make([]bool, len(layers))
+	if !j.blobs {
+		var err error
+		if has, err = client.HasTrees(ctx, ids); err != nil {
+			return nil, err
+		}
 	}
 	eg, ctx := errgroup.WithContext(ctx)
 	for i, l := range layers {

@@ -18,7 +18,7 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 // request describes the step to the worker. Layers that have no tree yet are
 // brought here; of the others no byte is needed.
 func (j *execJob) request(ctx context.Context, client *worker.Client) (*worker.Request, error) {
-	layers, err := trees(ctx, client, j.layers(j.root()))
+	layers, err := j.trees(ctx, client, j.layers(j.root()))
 	if err != nil {
 		return nil, err
 	}

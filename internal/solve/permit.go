@@ -19,6 +19,8 @@ func (s *Solver) permitted(g *graph.Graph) error {
 		s.outdate(step, x)
 		var err error
 		switch {
+		case s.NoCommands:
+			err = fmt.Errorf("isolation %s runs no commands, and this is a RUN", worker.IsolationNone)
 		case x.Insecure && !s.Insecure:
 			err = fmt.Errorf("RUN --security=insecure is not allowed; pass --allow security.insecure if you trust it with this machine")
 		case len(x.Devices) > 0:

@@ -44,6 +44,8 @@ type Solver struct {
 	// SSH returns what serves an agent by its id, empty for the default one; nil
 	// if it is not given.
 	SSH func(id string) forward.Serve
+	// NoCommands refuses every command, also one that is in the cache.
+	NoCommands bool
 	// Insecure allows RUN --security=insecure.
 	Insecure bool
 	// Pids is how many processes a command may have; 0 is the default of

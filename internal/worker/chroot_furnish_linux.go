@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +39,7 @@ func (f *furnisher) furnish() error {
 		p.Plain = true
 		err := f.tree.Put(p)
 		if errors.Is(err, kept.ErrPlace) {
-			err = fmt.Errorf("%s of the image must be a directory, not a symbolic link or a file", p.Target)
+			return fmt.Errorf("%s of the image must be a directory, not a symbolic link or a file", p.Target)
 		}
 		if err != nil {
 			return err
@@ -199,11 +198,12 @@ func (f *furnisher) copyHost(ctx context.Context, from string) (string, error) {
 	if err := unix.Stat(from, &st); err != nil {
 		return "", &os.PathError{Op: "stat", Path: from, Err: err}
 	}
-	if err := copyFile(from, at, &st); err != nil {
+	copying := func() error { return copyFile(from, at, &st) }
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		copying = func() error { return copyDir(ctx, from, at, &st) }
+	}
+	if err := copying(); err != nil {
 		return "", fmt.Errorf("copy %s: %w", from, err)
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return at, nil
-	}
-	return at, cmp.Or(copyTree(ctx, from, at), setTime(at, st.Mtim))
+	return at, nil
 }

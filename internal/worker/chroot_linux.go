@@ -61,8 +61,14 @@ func (t *task) runChrooted(ctx context.Context, own *kept.Tree, left changes, r 
 		return nil, fmt.Errorf("make the working directory %s: %w", spec.Cwd, err)
 	}
 	out, err = t.command(ctx, &spec)
-	if err == nil && out.ExitCode != 0 && out.Reason == "" && t.s.hinted.CompareAndSwap(false, true) {
+	if err == nil && puzzling(out) && t.s.hinted.CompareAndSwap(false, true) {
 		out.Hint = chrootHint
 	}
 	return out, err
+}
+
+// puzzling tells whether a command has failed, and not for want of a program: then
+// a shell gives the codes 126 and 127.
+func puzzling(o *outcome) bool {
+	return o.ExitCode != 0 && o.ExitCode != 126 && o.ExitCode != 127 && o.Reason == "" && o.Exceeded == ""
 }

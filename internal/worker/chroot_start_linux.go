@@ -81,6 +81,7 @@ func (s *server) openWholes(g *greeting) error {
 	}
 	m.Limits = g.Limits
 	s.trees, s.wholes, s.temp = wholes{m}, m, m.Temp()
+	s.how = "whole trees, compared file by file"
 	if err := s.tryChrooted(context.Background(), runtime.GOARCH); err != nil {
 		return errors.Join(err, m.Close())
 	}

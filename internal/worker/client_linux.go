@@ -22,8 +22,9 @@ const closeTime = 10 * time.Second
 
 // Client speaks to one worker. It is safe for concurrent use.
 type Client struct {
-	// Isolation is the rung the worker stands on.
-	Isolation string
+	// Isolation is the rung the worker stands on, and Trees says how it makes the
+	// trees that steps work in.
+	Isolation, Trees string
 
 	options Options
 	conn    *conn

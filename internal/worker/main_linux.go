@@ -85,6 +85,9 @@ func greeted(c *conn) (*server, error) {
 	closeAll(files)
 	answer := &message{ID: m.ID, Last: true}
 	s, err := setUp(c, m)
+	if err == nil {
+		answer.Body, err = json.Marshal(welcome{Trees: s.how})
+	}
 	if err != nil {
 		answer.Error = err.Error()
 	}
@@ -142,6 +145,7 @@ func (s *server) openOverlays(g *greeting) error {
 		return errors.Join(err, snaps.Close())
 	}
 	s.trees, s.temp, s.owned = overlays{snaps}, snaps.Temp(), kind == snapshot.Owned
+	s.how = snaps.How()
 	return nil
 }
 

@@ -158,10 +158,33 @@ func (a *attacher) makeCache(ctx context.Context, path string, m Mount) error {
 		return err
 	}
 	err = os.Rename(tmp, path)
+	if errors.Is(err, unix.EXDEV) {
+		err = errors.Join(moveFar(ctx, tmp, path), os.RemoveAll(tmp))
+	}
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTEMPTY) {
 		return os.RemoveAll(tmp) // another step was faster
 	}
 	return err
+}
+
+// moveFar moves a new cache to where caches lie on a file system of their own.
+func moveFar(ctx context.Context, from, to string) error {
+	near, err := os.MkdirTemp(filepath.Dir(to), outdated+"new-*") // by which name it is swept if we die
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(near)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_SH); err != nil {
+		return &os.PathError{Op: "lock", Path: near, Err: err}
+	}
+	if err := copyTree(ctx, from, near); err != nil {
+		return err
+	}
+	return os.Rename(near, to)
 }
 
 // seed fills a new cache with files of layers, and returns what the directory

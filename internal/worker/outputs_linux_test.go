@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -94,10 +95,15 @@ func (h *house) perl() []Mount {
 	if _, err := os.Stat("/usr/bin/perl"); err != nil {
 		h.t.Skipf("SKIPPED: needs perl: %v", err)
 	}
-	var mounts []Mount
-	for _, dir := range []string{"/usr", "/lib", "/lib64"} {
-		if _, err := os.Stat(dir); err == nil {
-			mounts = append(mounts, Mount{Type: MountHost, Source: dir, Target: dir, ReadOnly: true})
+	// No more than it needs: where nothing can be mounted, it is copied.
+	needs, err := exec.Command("sh", "-c", `ldd /usr/bin/perl; perl -e 'print "\n", (grep {-e "$_/IO/Socket/UNIX.pm"} @INC)[0]'`).Output()
+	if err != nil {
+		h.t.Skipf("SKIPPED: needs perl: %v", err)
+	}
+	mounts := []Mount{{Type: MountHost, Source: "/usr/bin/perl", Target: "/usr/bin/perl", ReadOnly: true}}
+	for _, path := range strings.Fields(string(needs)) {
+		if filepath.IsAbs(path) {
+			mounts = append(mounts, Mount{Type: MountHost, Source: path, Target: path, ReadOnly: true})
 		}
 	}
 	return mounts

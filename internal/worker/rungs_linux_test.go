@@ -87,7 +87,7 @@ func TestDevicesOfSteps(t *testing.T) {
 // be had.
 func newHouseOn(t *testing.T, isolation string) *house {
 	t.Helper()
-	h, err := startHouse(t, isolation)
+	h, err := startHouse(t, Options{Isolation: isolation})
 	if err != nil {
 		t.Logf("without %s: %v", isolation, err)
 		return nil

@@ -24,6 +24,7 @@ type server struct {
 	dir   *cache.Dir
 	store *faces.Store
 	trees trees
+	how   string         // trees are made, to people
 	temp  *snapshot.Temp // of what makes the trees
 	work  sync.WaitGroup
 	owned bool // there is one id only, and owners stand in attributes

@@ -115,7 +115,7 @@ func rootHint(err error) string {
 		return "; it takes root"
 	}
 	if errors.Is(err, unix.EPERM) || strings.Contains(err.Error(), unix.EPERM.Error()) {
-		return "; this root may not mount: in a container it needs CAP_SYS_ADMIN and a seccomp profile that allows mount"
+		return "; this root may not mount: in a container it needs CAP_SYS_ADMIN and a seccomp profile that allows mount, in a Kubernetes pod securityContext.privileged"
 	}
 	return storeHint(err)
 }
@@ -133,12 +133,14 @@ func greet(ctx context.Context, c *Client, isolation string) (*Client, error) {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(closeTime, func() { _ = c.proc.kill() }) })
 	defer stop()
 	k, err := c.call(&message{Kind: kindHello}, greeting{Store: c.options.Store, Isolation: isolation, Runtime: c.options.Runtime, Limits: c.options.Limits, Path: os.Getenv("PATH")})
+	var w welcome
 	if err == nil {
-		err = k.answer(ctx, nil)
+		err = k.answer(ctx, &w)
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
+	c.Trees = w.Trees
 	return c, nil
 }
 

@@ -142,6 +142,20 @@ type committed struct {
 	DiffID digest.Digest
 }
 
+// Probed is what is known of a rung after it was tried.
+type Probed struct {
+	Isolation string
+	Default   bool   // Start takes it if no rung is named
+	Trees     string // how trees are made there
+	Err       error  // why it cannot be had
+	Hint      string // what may help, or ""
+}
+
+// welcome is the answer to the first message.
+type welcome struct {
+	Trees string
+}
+
 // greeting is the first message to a worker.
 type greeting struct {
 	Store     string

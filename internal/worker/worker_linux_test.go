@@ -34,16 +34,19 @@ type house struct {
 // isolationVar names the rung that these tests run on; the best one without it.
 const isolationVar = "OCIBUILD_TEST_ISOLATION"
 
+// runtimeVar names the OCI runtime that they run through; none without it.
+const runtimeVar = "OCIBUILD_TEST_RUNTIME"
+
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h, err := startHouse(t, os.Getenv(isolationVar))
+	h, err := startHouse(t, Options{Isolation: os.Getenv(isolationVar), Runtime: os.Getenv(runtimeVar)})
 	if err != nil {
 		t.Skipf("SKIPPED: no worker can be started here: %v", err)
 	}
 	return h
 }
 
-func startHouse(t *testing.T, isolation string) (*house, error) {
+func startHouse(t *testing.T, o Options) (*house, error) {
 	t.Helper()
 	busybox, err := os.ReadFile("/bin/busybox")
 	if err != nil {
@@ -54,7 +57,8 @@ func startHouse(t *testing.T, isolation string) (*house, error) {
 		t.Fatal(err)
 	}
 	h := &house{t: t, dir: dir}
-	h.client, err = Start(context.Background(), Options{Store: dir.Path(), Isolation: isolation, Debug: func(s string) { t.Log(s) }})
+	o.Store, o.Debug = dir.Path(), func(s string) { t.Log(s) }
+	h.client, err = Start(context.Background(), o)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +248,7 @@ func TestWorkerDies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(h.dir.Path(), "tmp", "trees-*")); len(left) != 1 {
+	if left, _ := filepath.Glob(filepath.Join(h.dir.Path(), "tmp", "[tk][re]*-*")); len(left) != 1 {
 		t.Errorf("not swept: %v", left)
 	}
 }

@@ -20,6 +20,9 @@ type Client struct{ Isolation string }
 // Start says that RUN needs Linux.
 func Start(context.Context, Options) (*Client, error) { return nil, errLinux }
 
+// Probe finds nothing outside Linux.
+func Probe(context.Context, Options) []Probed { return nil }
+
 // Isolations is empty outside Linux.
 func Isolations() []string { return nil }
 

@@ -117,7 +117,7 @@ func TestD02Redirects(t *testing.T) {
 	s.learnt(password, strings.TrimPrefix(basicAuth, "Basic "))
 	// And back again: the way was chosen by somebody else.
 	s.answer = func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, "http://"+p.hub.host+r.URL.Path+"?back", 307)
+		http.Redirect(w, r, "http://"+p.hub.host+r.URL.Path+"?back", http.StatusTemporaryRedirect)
 	}
 	p.emptyStore()
 	p.refused("FROM scratch\nCOPY --from=$HUB/private /f /f\n", "$HUB/private", "refuses access")

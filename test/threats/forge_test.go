@@ -185,3 +185,5 @@ func zstdOf(t testing.TB, data []byte) []byte {
 	defer w.Close()
 	return w.EncodeAll(data, nil)
 }
+
+type tarHeader = tar.Header

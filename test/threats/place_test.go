@@ -292,7 +292,7 @@ func (p *place) callWith(change func(*exec.Cmd), args ...string) outcome {
 // command is a call of the program that is to be made.
 func (p *place) command(args ...string) *exec.Cmd {
 	p.t.Helper()
-	cmd := exec.CommandContext(p.t.Context(), program(p.t, "github.com/ocibuild/ocibuild/cmd/ocibuild"), args...)
+	cmd := exec.CommandContext(p.t.Context(), program(p.t, commandLine), args...)
 	cmd.Env = append(os.Environ(), "OCIBUILD_STORE="+p.store, "DOCKER_CONFIG="+filepath.Join(p.dir, "tmp"))
 	cmd.Dir = p.context
 	return cmd

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,7 +95,7 @@ func TestX31WebServers(t *testing.T) {
 	s.answer = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "elsewhere") }
 	p.accepted("FROM scratch\nADD "+url+"/x /x\n", secretHeader).holds("x", "elsewhere")
 	s.learnt(password)
-	s.answer = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, url+"/back", 302) }
+	s.answer = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, url+"/back", http.StatusFound) }
 	back := ""
 	handler = func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/back" {
@@ -208,7 +209,7 @@ func TestB07HalfContexts(t *testing.T) {
 	p.refusal(err, url)
 	handler = func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "FROM scratch\nLABEL a=b\n") }
 	must(t, errOf(p.try("", fromURL(url+"/context.tar"))))
-	whole := append(evil, make([]byte, 1024)...)
+	whole := slices.Concat(evil, make([]byte, 1024))
 	handler = func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(whole) }
 	_, err = p.try("", fromURL(url+"/linked.tar"))
 	p.refusal(err)

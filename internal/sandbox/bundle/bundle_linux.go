@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -62,7 +63,7 @@ func New(r *Runtime, dir string, c *stage.Config) (*Bundle, error) {
 			args[len(args)-1] = "--network=none"
 		}
 	}
-	c.Runtime.Args = append(args, "run", "--bundle", dir, id)
+	c.Runtime.Args = slices.Concat(args, []string{"run", "--bundle", dir, id})
 	return b, nil
 }
 

@@ -5,4 +5,9 @@
 // resolved inside the root and made as ever. What it leaves to the runtime is
 // what only the new process can have: namespaces, /proc, /sys, the protection of
 // both, the user, capabilities, limits and the system call filter.
+//
+// Steps come out alike but for little: runc passes standard output and error on
+// through pipes of its own, so that lines of the two may change places; crun
+// gives a script that is named by a relative path its absolute one; and a step
+// without PATH is given one.
 package bundle

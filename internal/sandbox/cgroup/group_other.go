@@ -12,3 +12,12 @@ func New(Limits) (*Group, error) { return nil, errors.New("control groups need L
 
 // Remove does nothing.
 func (*Group) Remove() error { return nil }
+
+// Kind is "none": control groups need Linux.
+func Kind() string { return "none" }
+
+// Try says that control groups need Linux.
+func Try(l Limits) error {
+	_, err := New(l)
+	return err
+}

@@ -1,10 +1,12 @@
 package confined
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"unsafe"
@@ -28,7 +30,7 @@ var capabilities = map[string]uint{
 // Command is exec.Command for a program that is to be confined, but for the
 // capabilities in without, which it does not have either. It takes root.
 func Command(path string, args []string, without ...string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe")
 	cmd.Args = []string{name, strings.Join(without, ","), path}
 	cmd.Args = append(cmd.Args, args...)
 	return cmd
@@ -36,19 +38,20 @@ func Command(path string, args []string, without ...string) *exec.Cmd {
 
 func init() {
 	if len(os.Args) > 2 && os.Args[0] == name {
-		err := become(os.Args[1], os.Args[2:])
+		err := Exec(strings.Split(os.Args[1], ","), os.Args[2:])
 		fmt.Fprintln(os.Stderr, name+":", err)
 		os.Exit(125)
 	}
 }
 
-// become gives up rights and executes the program. Everything is done by the main
-// thread, to which initialisers are pinned.
-func become(without string, args []string) error {
+// Exec makes this process a program that is confined, as Command does. It returns
+// only when that did not work.
+func Exec(without, args []string) error {
+	runtime.LockOSThread() // rights belong to a thread, and the program gets those of the caller
 	keep := map[uint]bool{}
 	var names []string
 	for n, number := range capabilities {
-		if !slices.Contains(strings.Split(without, ","), n) {
+		if !slices.Contains(without, n) {
 			names, keep[number] = append(names, n), true
 		}
 	}

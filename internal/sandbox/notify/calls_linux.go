@@ -1,10 +1,6 @@
 package notify
 
-import (
-	"slices"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // everyCall are the calls that all processors have. The arguments of the
 // handlers are those of the calls.
@@ -87,8 +83,6 @@ var everyCall = []call{
 	{number: unix.SYS_IO_URING_ENTER, errno: unix.ENOSYS},
 	{number: unix.SYS_IO_URING_REGISTER, errno: unix.ENOSYS},
 }
-
-var calls = slices.Concat(everyCall, olderCalls)
 
 // anonymous is O_TMPFILE without the bit of O_DIRECTORY in it.
 const anonymous = unix.O_TMPFILE &^ unix.O_DIRECTORY

@@ -1,12 +1,16 @@
 package notify
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
 
-// Numbers from foreign on are those of the x32 interface.
-const (
-	auditArch = unix.AUDIT_ARCH_X86_64
-	foreign   = 0x40000000
+	"golang.org/x/sys/unix"
 )
+
+// Numbers from 0x40000000 on are those of the x32 interface.
+var abis = []abi{
+	{audit: unix.AUDIT_ARCH_X86_64, foreign: 0x40000000, calls: slices.Concat(everyCall, olderCalls)},
+	{audit: unix.AUDIT_ARCH_I386, calls: calls386},
+}
 
 // olderCalls are those that newer processors do without.
 var olderCalls = []call{

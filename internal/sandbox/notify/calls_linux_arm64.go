@@ -3,10 +3,4 @@ package notify
 import "golang.org/x/sys/unix"
 
 // Programs for 32-bit ARM come through an interface of their own, and are killed.
-const (
-	auditArch = unix.AUDIT_ARCH_AARCH64
-	foreign   = 0
-)
-
-// olderCalls are those that newer processors do without.
-var olderCalls []call
+var abis = []abi{{audit: unix.AUDIT_ARCH_AARCH64, calls: everyCall}}

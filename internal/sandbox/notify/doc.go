@@ -39,7 +39,10 @@
 //   - Identities belong to processes, not to threads: a server that lets its
 //     threads act for different users has one user.
 //   - Owners on file systems without attributes (/proc, /dev/pts) are not kept.
-//   - Programs for 32-bit x86 are killed, io_uring is denied.
+//   - io_uring is denied, programs for 32-bit ARM are killed, and calls of 32-bit
+//     x86 for ids of 16 bits fail.
+//   - Calls are answered one after the other, at some ten microseconds each: a
+//     step that looks at very many files with many processors waits for itself.
 //
 // None of this is a boundary: that is the namespaces' and the first filter's
 // duty, and what a step can trick the supervisor into is something that it, root

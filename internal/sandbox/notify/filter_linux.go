@@ -6,6 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// abi is one of the system call interfaces of the processor.
+type abi struct {
+	audit   uint32
+	foreign uint32 // numbers from here on belong to another one; 0: none do
+	calls   []call
+}
+
 // call is a system call that is not simply let through.
 type call struct {
 	number uintptr
@@ -36,22 +43,29 @@ const (
 // installed beside the one that forbids calls: of two answers the kernel takes a
 // refusal before a question, and a question before a permission.
 func Filter() []byte {
-	program := []unix.SockFilter{
-		load(archOffset),
-		jump(unix.BPF_JEQ, auditArch, 1, 0),
-		ret(unix.SECCOMP_RET_KILL_PROCESS),
-		load(numberOffset),
-	}
-	if foreign != 0 {
-		program = append(program, jump(unix.BPF_JGE, foreign, 0, 1), ret(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)))
-	}
-	for _, c := range calls {
-		block := c.compile()
-		program = append(program, jump(unix.BPF_JEQ, uint32(c.number), 0, uint8(len(block))))
+	program := []unix.SockFilter{load(archOffset)}
+	for _, a := range abis {
+		block := a.compile()
+		// Conditional jumps reach 255 instructions, unconditional ones any number.
+		skip := unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(len(block))}
+		program = append(program, jump(unix.BPF_JEQ, a.audit, 1, 0), skip)
 		program = append(program, block...)
 	}
-	program = append(program, ret(unix.SECCOMP_RET_ALLOW))
+	program = append(program, ret(unix.SECCOMP_RET_KILL_PROCESS))
 	return unsafe.Slice((*byte)(unsafe.Pointer(&program[0])), len(program)*int(unsafe.Sizeof(program[0])))
+}
+
+func (a *abi) compile() []unix.SockFilter {
+	block := []unix.SockFilter{load(numberOffset)}
+	if a.foreign != 0 {
+		block = append(block, jump(unix.BPF_JGE, a.foreign, 0, 1), ret(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)))
+	}
+	for _, c := range a.calls {
+		answer := c.compile()
+		block = append(block, jump(unix.BPF_JEQ, uint32(c.number), 0, uint8(len(answer))))
+		block = append(block, answer...)
+	}
+	return append(block, ret(unix.SECCOMP_RET_ALLOW))
 }
 
 func (c *call) compile() []unix.SockFilter {

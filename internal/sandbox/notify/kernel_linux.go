@@ -15,11 +15,16 @@ type notification struct {
 	id    uint64
 	pid   uint32 // a thread's
 	_     uint32
-	nr    int32
-	_     uint32
+	what  number
 	_     uint64
 	args  [6]uint64
 	_rest [256]byte
+}
+
+// number is that of a call, and of the interface it came through.
+type number struct {
+	call  int32
+	audit uint32
 }
 
 // response is struct seccomp_notif_resp.
@@ -51,7 +56,7 @@ const listenerFlags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTE
 // Supported tells why the kernel, or how it is set up, does not allow a
 // supervisor; nil if it does.
 func Supported() error {
-	if len(calls) == 0 {
+	if len(abis) == 0 {
 		return errors.New("the system calls of this processor are not known")
 	}
 	// The kernel looks at the flags first and finds no program then.

@@ -51,10 +51,12 @@ func run(moved bool) error {
 	unix.Umask(0)
 	s := &supervisor{
 		listener: listener, proc: proc, moved: moved,
-		handlers: map[int32]func(*supervisor) reply{}, numbers: map[string]uint64{}, execs: map[string]*execing{},
+		handlers: map[number]func(*supervisor) reply{}, numbers: map[string]uint64{}, execs: map[string]*execing{},
 	}
-	for _, c := range calls {
-		s.handlers[int32(c.number)] = c.handle
+	for _, a := range abis {
+		for _, c := range a.calls {
+			s.handlers[number{int32(c.number), a.audit}] = c.handle
+		}
 	}
 	return s.serve()
 }

@@ -9,6 +9,11 @@ import (
 // stat shows the owner that a file carries. Of a file that carries none the
 // kernel tells all there is to tell.
 func (s *supervisor) stat(dir int, name, to uint64, flags int) reply {
+	return s.statAs(dir, name, to, flags, bytesOf[unix.Stat_t])
+}
+
+// statAs writes the structure in the form of one of the interfaces.
+func (s *supervisor) statAs(dir int, name, to uint64, flags int, form func(*unix.Stat_t) []byte) reply {
 	place, flags, o, ok := s.carries(dir, name, flags)
 	if !ok {
 		return natural
@@ -22,7 +27,7 @@ func (s *supervisor) stat(dir int, name, to uint64, flags int) reply {
 		st.Mode = st.Mode&^unix.S_IFMT | deviceMode(o)
 		st.Rdev = unix.Mkdev(o.Major, o.Minor)
 	}
-	if err := s.write(to, bytesOf(&st)); err != nil {
+	if err := s.write(to, form(&st)); err != nil {
 		return failed(err)
 	}
 	return reply{}

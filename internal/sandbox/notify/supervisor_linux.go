@@ -15,7 +15,7 @@ import (
 type supervisor struct {
 	listener int
 	proc     int // O_PATH handle of the worker's /proc, which is the working directory
-	handlers map[int32]func(*supervisor) reply
+	handlers map[number]func(*supervisor) reply
 	req      notification
 
 	entered bool // the root directory is that of the step
@@ -79,7 +79,7 @@ func (s *supervisor) serve() error {
 		if err := s.enter(); err != nil {
 			return err
 		}
-		s.send(s.handlers[s.req.nr](s))
+		s.send(s.handlers[s.req.what](s))
 	}
 }
 

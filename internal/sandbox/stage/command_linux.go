@@ -119,12 +119,33 @@ func interpreterOf(file int) (string, error) {
 		return string(words[0]), nil
 	}
 	if bytes.HasPrefix(head, []byte("\x7fELF")) {
+		if foreign(head) && !othersRegistered() {
+			return "", unix.ENOEXEC
+		}
 		return loaderOf(file, head), nil
 	}
 	if othersRegistered() {
 		return "", nil
 	}
 	return "", unix.ENOEXEC
+}
+
+// foreign tells whether an ELF file is for another processor than this program,
+// and not for the older kind that many of its processors run, too.
+func foreign(head []byte) bool {
+	const x86, arm, amd64, arm64 = 3, 40, 62, 183
+	own := make([]byte, 20)
+	file, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(file)
+	if n, err := unix.Pread(file, own, 0); err != nil || n < len(own) || len(head) < len(own) || head[5] != own[5] {
+		return false
+	}
+	theirs, ours := binary.NativeEndian.Uint16(head[18:]), binary.NativeEndian.Uint16(own[18:])
+	older := ours == amd64 && theirs == x86 || ours == arm64 && theirs == arm
+	return theirs != ours && !older
 }
 
 // loaderOf reads the loader that an ELF file of 64 bits and little ends names,

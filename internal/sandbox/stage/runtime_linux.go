@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -65,9 +66,7 @@ func runRuntime(c *Config) error {
 	if err := t.findCommand(c); err != nil {
 		return err
 	}
-	if c.UID != 0 {
-		ownStdio(c.UID)
-	}
+	ownStdio(c.UID)
 	if err := showMachine(c.Runtime); err != nil {
 		return err
 	}
@@ -130,7 +129,7 @@ func showMachine(r *Runtime) error {
 	}
 	attr := unix.MountAttr{Attr_set: readOnly}
 	err = unix.MountSetattr(unix.AT_FDCWD, groups, unix.AT_RECURSIVE, &attr)
-	if err != nil && err != unix.ENOENT && err != unix.EINVAL { // EINVAL: nothing is mounted there
+	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) { // EINVAL: nothing is mounted there
 		return fmt.Errorf("keep the runtime from making control groups: %w", err)
 	}
 	return nil

@@ -3,15 +3,19 @@ package kept
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ocibuild/ocibuild/internal/snapshot"
 	"github.com/ocibuild/ocibuild/layer/tree"
 )
 
@@ -39,12 +43,25 @@ func (t *Tree) note(u *put) error {
 
 // rescue returns what the trees of a dead manager have borrowed.
 func rescue(temp string) error {
+	return eachNote(temp, func(n *note, tree string) error {
+		if err := n.giveBack(filepath.Join(tree, treeDir)); err != nil {
+			return fmt.Errorf("return %s: %w", n.Source, err)
+		}
+		return nil
+	})
+}
+
+// eachNote calls f with what the trees of a manager have borrowed.
+func eachNote(temp string, f func(n *note, tree string) error) error {
 	journals, err := filepath.Glob(filepath.Join(temp, "*", journal))
 	if err != nil {
 		return err
 	}
 	for _, j := range journals {
 		data, err := os.ReadFile(j)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -53,12 +70,60 @@ func rescue(temp string) error {
 			if json.Unmarshal(lines.Bytes(), &n) != nil {
 				break // it died while writing it: nothing was moved yet
 			}
-			if err := n.giveBack(filepath.Join(filepath.Dir(j), treeDir)); err != nil {
-				return fmt.Errorf("return %s: %w", n.Source, err)
+			if err := f(&n, filepath.Dir(j)); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
+}
+
+// Recall returns something that is borrowed by a process that is about to die, or
+// has died since this manager was made: the caller knows that no other can have it.
+// When it returns nobody has it any more.
+func (m *Manager) Recall(ctx context.Context, source string) error {
+	for {
+		holders, err := m.holders(source)
+		if err != nil || len(holders) == 0 {
+			return err
+		}
+		for _, h := range holders {
+			if _, err := snapshot.SweepOne(h, rescue); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// holders are the directories of other managers that have noted something.
+func (m *Manager) holders(source string) ([]string, error) {
+	all, err := filepath.Glob(filepath.Join(filepath.Dir(m.temp.Path), prefix+"*"))
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, temp := range all {
+		if temp == m.temp.Path {
+			continue
+		}
+		noted := false
+		err := eachNote(temp, func(n *note, _ string) error {
+			noted = noted || n.Source == source
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if noted {
+			found = append(found, temp)
+		}
+	}
+	return found, nil
 }
 
 // giveBack moves what is still where it was put. If it is not, it was moved back

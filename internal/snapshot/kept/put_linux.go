@@ -33,7 +33,8 @@ type Put struct {
 }
 
 // ErrPlace is that there is something at a target that does not go with the
-// source: a file in place of a directory, or the other way round.
+// source: a file in place of a directory, or the other way round; or a link, with
+// Plain.
 var ErrPlace = errors.New("the target is of another kind")
 
 // put is what was done.

@@ -117,7 +117,7 @@ func TestRefusedTargets(t *testing.T) {
 		"a directory on a file": {Put{Source: h.source(""), Target: "/f"}, ErrPlace},
 		"below a file":          {Put{Source: h.source("x"), Target: "/f/g"}, unix.ENOTDIR},
 		"the root":              {Put{Source: h.source(""), Target: "/up"}, nil},
-		"a link":                {Put{Source: h.source(""), Target: "/proc", Plain: true}, nil},
+		"a link":                {Put{Source: h.source(""), Target: "/proc", Plain: true}, ErrPlace},
 		"a loop":                {Put{Source: h.source("x"), Target: "/loop"}, unix.ELOOP},
 		"refused":               {Put{Source: h.source("x"), Target: "/d/x", Check: func(string) error { return no }}, no},
 	} {

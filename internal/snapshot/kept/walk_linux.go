@@ -91,7 +91,7 @@ func (w *walker) locate(name string, plain bool) (*spot, error) {
 	}
 	if "/"+s.path != path.Clean(name) {
 		unix.Close(s.parent)
-		return nil, fmt.Errorf("%s is a symbolic link", name)
+		return nil, fmt.Errorf("%s is a symbolic link: %w", name, ErrPlace)
 	}
 	return s, nil
 }

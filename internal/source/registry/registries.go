@@ -174,6 +174,13 @@ func (r *Registries) connect(ctx context.Context, c *conn, scopes []string) erro
 	})
 }
 
+// Close gives back idle connections. The registries can still be used.
+func (r *Registries) Close() {
+	g := r.base()
+	g.verified.CloseIdleConnections()
+	g.unverified.CloseIdleConnections()
+}
+
 func (r *Registries) isDown(e endpoint) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,0 +1,34 @@
+package worker
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+)
+
+// Probe tries every rung, by starting a worker on it.
+func Probe(ctx context.Context, o Options) []Probed {
+	var all []Probed
+	found := false
+	for _, r := range rungs {
+		p := r.probe(ctx, o)
+		p.Default = !found && p.Err == nil && r.tried("")
+		found = found || p.Default
+		all = append(all, p)
+	}
+	return all
+}
+
+func (r *rung) probe(ctx context.Context, o Options) Probed {
+	p := Probed{Isolation: r.name}
+	if o.Store, p.Err = filepath.Abs(o.Store); p.Err != nil {
+		return p
+	}
+	c, err := r.start(ctx, o)
+	if err != nil {
+		p.Err, p.Hint = err, strings.TrimPrefix(r.hint(err), "; ")
+		return p
+	}
+	p.Trees, p.Err = c.Trees, c.Close()
+	return p
+}
