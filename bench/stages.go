@@ -15,7 +15,7 @@ const (
 	stageCount  = 6
 	stageCores  = 2
 	stagesIdeal = 1.1
-	stageLoops  = 6_000_000 // a few seconds of a core each
+	stageLoops  = 3_000_000 // a few seconds of a core each
 )
 
 func measureStages(ctx context.Context, b *bench) error {

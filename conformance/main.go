@@ -6,9 +6,11 @@
 //
 // A case is a txtar file below cases: a Dockerfile, the files of the context,
 // "args" (flags, one a line) and "setup" (what txtar has no words for). The same
-// files are served at the URL @web, as files and as git repositories. The line "# fails: TEXT" at its top says that it must fail, and what the errors
-// say, with " | " between ways of saying it. BuildKit's result lies beside it as JSON. Base images are made of the
-// files below bases and served by a registry on loopback.
+// files are served at the URL @web, as files and as git repositories. The line
+// "# fails: TEXT" at its top says that it must fail, and what the errors say,
+// with " | " between ways of saying it. BuildKit's result lies beside it as JSON.
+// Base images are made of the files below bases and served by a registry on
+// loopback.
 //
 // It ends with 1 when a result differs and DIFFERENCES.md has no reason for it.
 package main

@@ -55,11 +55,12 @@ func (p *Place) build(ctx context.Context, c *suite.Case, with func(context.Cont
 	}
 	for _, id := range w.args.SSH {
 		w.agents[id] = filepath.Join(dir, "agent-"+id)
-		l, err := net.Listen("unix", w.agents[id]) // nobody answers: cases look at the socket alone
+		var lc net.ListenConfig
+		l, err := lc.Listen(ctx, "unix", w.agents[id]) // nobody answers: cases look at the socket alone
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close()
+		defer func() { _ = l.Close() }() // nothing was written to it
 	}
 	r, err := with(ctx, w)
 	if err != nil {

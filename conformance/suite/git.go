@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,7 +21,7 @@ func gitEnv() []string {
 
 // git runs git in a repository of a case.
 func git(dir string, a []string) error {
-	cmd := exec.Command("git", a[1:]...)
+	cmd := exec.CommandContext(context.Background(), "git", a[1:]...) // a moment, on this machine
 	cmd.Dir, cmd.Env = filepath.Join(dir, a[0]), gitEnv()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)

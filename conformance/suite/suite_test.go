@@ -53,6 +53,8 @@ func TestCompareSeesEachField(t *testing.T) {
 	changed, dir, unpinned := file, file, file
 	changed.Mode = "0600"
 	dir.Type, unpinned.Type, unpinned.Time = "dir", "dir", ""
+	index := func(all ...*Result) *Result { return &Result{Images: all} }
+	noted := &Result{Annotations: map[string]map[string]string{"document": {"a": "b"}}}
 	for name, tc := range map[string]struct {
 		want, got *Result
 		differ    bool
@@ -60,6 +62,12 @@ func TestCompareSeesEachField(t *testing.T) {
 		"equal":                   {image(file), image(file), false},
 		"mode":                    {image(file), image(changed), true},
 		"missing":                 {image(file), &Result{}, true},
+		"image of an index":       {index(image(file)), index(image(changed)), true},
+		"images of an index":      {index(image(file)), index(image(file), image(file)), true},
+		"index":                   {index(image(file)), image(file), true},
+		"platform":                {index(&Result{Platform: "a"}), index(&Result{Platform: "b"}), true},
+		"annotation":              {index(noted), index(&Result{}), true},
+		"equal indexes":           {index(noted, image(file)), index(noted, image(file)), false},
 		"time of a directory":     {image(dir), image(unpinned), false},
 		"fails in another way":    {&Result{Error: "one way", Line: 2}, &Result{Error: "Another", Line: 2}, false},
 		"fails elsewhere":         {&Result{Error: "one way", Line: 2}, &Result{Error: "one way", Line: 3}, true},

@@ -133,10 +133,19 @@ func TestChrootIsCancelled(t *testing.T) {
 	word := fmt.Sprint(1000000 + time.Now().UnixNano()%1000000)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	why := errors.New("enough")
-	time.AfterFunc(300*time.Millisecond, func() { cancel(why) })
-	r := im.runCtx(ctx, chrooted("trap '' TERM; sleep "+word+" & busybox setsid sleep "+word+"; sleep "+word))
-	if !errors.Is(r.err, why) {
-		t.Errorf("%+v", r)
+	s := chrooted("trap '' TERM; sleep " + word + " & busybox setsid sleep " + word + " & echo ready; sleep " + word)
+	s.Rootfs = im.root
+	r, w, err := os.Pipe()
+	must(t, err)
+	defer r.Close()
+	p, err := Start(ctx, &s, Stdio{Stdout: w})
+	w.Close()
+	must(t, err)
+	_, err = r.Read(make([]byte, 64))
+	must(t, err)
+	cancel(why)
+	if code, err := p.Wait(); !errors.Is(err, why) {
+		t.Errorf("%d, %v", code, err)
 	}
 	if left := alive(t, word); left != nil {
 		t.Errorf("left: %q", left)

@@ -122,7 +122,7 @@ func TestChrootKilledAtAnyMoment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rounds := 25
+	rounds := 15
 	if testing.Short() {
 		rounds = 5
 	}

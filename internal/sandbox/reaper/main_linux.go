@@ -35,7 +35,7 @@ func main() {
 		os.Exit(125)
 	}
 	_, _ = unix.Write(statusFD, []byte(strconv.Itoa(status))) // nobody listens any more, perhaps
-	os.Exit(0)
+	unix.Exit(0)                                              // not os.Exit, by which the race detector takes a second
 }
 
 func isPipe(fd int) bool {
