@@ -27,7 +27,7 @@ took() { # took WHAT: how long it was since the last one
 	started=$SECONDS
 }
 
-CGO_ENABLED=1 go test -race ./...
+CGO_ENABLED=1 go test -race -timeout 40m ./...
 took "packages"
 
 (cd conformance && go test -count=1 ./...)
@@ -53,7 +53,7 @@ as_tester() {
 		chmod -R go+rX "$work/${package%%/*}"
 		echo "-- $package as $tester${isolation:+, $isolation}"
 		(cd "$dir" && setpriv --reuid "$tester" --regid "$tester" --init-groups env -i HOME="$home" USER="$tester" \
-			PATH="$PATH" TMPDIR=/tmp OCIBUILD_TEST_ISOLATION="${isolation:-}" ./package.test -test.v -test.timeout 5m) >"$dir/log" 2>&1 || {
+			PATH="$PATH" TMPDIR=/tmp OCIBUILD_TEST_ISOLATION="${isolation:-}" ./package.test -test.v -test.timeout 20m) >"$dir/log" 2>&1 || {
 			cat "$dir/log"
 			return 1
 		}
@@ -76,5 +76,5 @@ took "as an ordinary user without sub-ids"
 export OCIBUILD_STORE=$work/store OCIBUILD=$ocibuild OCIBUILD_TESTER=$tester
 examples/bases/make.sh busybox busybox-arm64 debian python
 took "bases"
-OCIBUILD_EXAMPLES=1 go test -count=1 -v -timeout 20m ./examples/...
+OCIBUILD_EXAMPLES=1 go test -count=1 -v -timeout 40m ./examples/...
 took "examples"

@@ -122,9 +122,9 @@ func TestChrootKilledAtAnyMoment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rounds := 15
+	rounds := 6
 	if testing.Short() {
-		rounds = 5
+		rounds = 2
 	}
 	lines := 0
 	for round := range rounds {

@@ -34,7 +34,7 @@ func TestAllOfThisInADockerContainer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: -short")
 	}
-	cmd := confined.Command("/proc/self/exe", []string{"-test.v", "-test.short", "-test.timeout=5m"})
+	cmd := confined.Command("/proc/self/exe", []string{"-test.v", "-test.short", "-test.timeout=20m"})
 	cmd.Env = append(os.Environ(), isolationVar+"="+IsolationChroot, confinedVar+"=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

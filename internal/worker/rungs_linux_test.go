@@ -83,6 +83,20 @@ func TestDevicesOfSteps(t *testing.T) {
 	}
 }
 
+// Root of a user namespace like the one that it would make for steps makes it.
+func TestRootWithOneID(t *testing.T) {
+	if os.Getenv("WORKER_TEST_MACHINE") == "" {
+		inUserNamespace(t)
+		return
+	}
+	t.Setenv(isolationVar, "")
+	h := newHouse(t)
+	if h.client.Isolation != IsolationUsernsSingle {
+		t.Errorf("rung %s", h.client.Isolation)
+	}
+	h.must(h.shell("chown 5 etc/owned"))
+}
+
 // newHouseOn is a house whose worker stands on a rung; nil where that is not to
 // be had.
 func newHouseOn(t *testing.T, isolation string) *house {

@@ -48,6 +48,32 @@ func (r *rung) tried(asked string) bool {
 	return r.name != IsolationNone
 }
 
+// ladder is the rungs in the order in which they are tried. Root that has one id,
+// in a user namespace, can give files to nobody else, and so is worse than what
+// makes the other ids up.
+func ladder() []rung {
+	if os.Geteuid() != 0 || !oneID() {
+		return rungs
+	}
+	var first, last []rung
+	for _, r := range rungs {
+		if r.name == IsolationUserns || r.name == IsolationUsernsSingle {
+			first = append(first, r)
+		} else {
+			last = append(last, r)
+		}
+	}
+	return append(first, last...)
+}
+
+// oneID tells whether this user namespace has a single user id.
+func oneID() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	var inside, outside, count int64
+	n, _ := fmt.Sscan(string(data), &inside, &outside, &count)
+	return err == nil && n == 3 && count == 1 && strings.Count(string(data), "\n") == 1
+}
+
 func startNone(context.Context, Options) (*Client, error) {
 	return nil, errors.New("no commands are run")
 }
@@ -79,7 +105,7 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 		}
 	}
 	var tried []error
-	for _, r := range rungs {
+	for _, r := range ladder() {
 		if !r.tried(o.Isolation) {
 			continue
 		}
