@@ -166,7 +166,7 @@ func killSoon(t *testing.T, text string) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{killedVar}
-	cmd.Env = []string{killedVar + "=" + text, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = append(raceOptions(), killedVar+"="+text, "PATH="+os.Getenv("PATH"))
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
