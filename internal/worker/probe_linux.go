@@ -9,12 +9,16 @@ import (
 // Probe tries every rung, by starting a worker on it.
 func Probe(ctx context.Context, o Options) []Probed {
 	var all []Probed
-	found := false
-	for _, r := range rungs {
-		p := r.probe(ctx, o)
-		p.Default = !found && p.Err == nil && r.tried("")
-		found = found || p.Default
-		all = append(all, p)
+	at := map[string]int{}
+	for i, r := range rungs {
+		all = append(all, r.probe(ctx, o))
+		at[r.name] = i
+	}
+	for _, r := range ladder() {
+		if p := &all[at[r.name]]; p.Err == nil && r.tried("") {
+			p.Default = true
+			break
+		}
 	}
 	return all
 }
