@@ -239,8 +239,6 @@ func (p *pipe) unspool(ctx context.Context, g *group) error {
 
 // pack makes the bytes of the blob out of those of the tar.
 func (p *pipe) pack(g *group) error {
-	sum := sha256.Sum256(g.raw)
-	g.Digest = makeDigest(sum[:])
 	buf := outBuffers.get(len(g.raw) / 2)
 	out, ok := p.reuse.find(g, buf)
 	if !ok {

@@ -36,7 +36,10 @@ type TOC struct {
 // Group is a part of a tar that was compressed on its own (one gzip member or
 // one zstd frame), so that it can be read, or copied into another blob, alone.
 type Group struct {
-	Digest             digest.Digest // of the raw bytes
+	// Digest names the raw bytes: it is the digest of the headers and, in place of
+	// each content that ends in the group it began in, the digest of that. With
+	// the size of the raw bytes it says what they are, and no byte is hashed twice.
+	Digest             digest.Digest
 	RawOffset, RawSize int64
 	Offset, Size       int64 // in the blob
 	// Checksum is the CRC-32C of the bytes in the blob, so that damage is not

@@ -44,10 +44,13 @@ type Writer struct {
 	done *TOC // nil until Finish
 	err  error
 
-	raw  []byte // the group being filled
-	off  int64  // of raw in the tar
-	head []byte // scratch
-	one  [1]byte
+	raw     []byte    // the group being filled
+	sum     hash.Hash // of what is in it, see [Group]
+	off     int64     // of raw in the tar
+	content hash.Hash // of the file being added
+	digest  digest.Digest
+	head    []byte // scratch
+	one     [1]byte
 }
 
 // A group ends where the name of an entry says so, once it has the least size,
@@ -64,13 +67,13 @@ func NewWriter(ctx context.Context, dst io.Writer, o WriterOptions) *Writer {
 	if o.Compression == nil {
 		o.Compression = Gzip
 	}
-	return &Writer{pipe: startPipe(ctx, dst, o)}
+	return &Writer{pipe: startPipe(ctx, dst, o), sum: sha256.New(), content: sha256.New()}
 }
 
 // Add appends an entry. content is read to its end for a Regular entry and must
 // yield exactly e.Size bytes; it is nil for every other type. The digest of the
-// content is computed on the way unless e.Digest has it already. After an error
-// the layer is lost, and every later call returns that error.
+// content is computed on the way; e.Digest saves that for a content larger than a
+// group. After an error the layer is lost, and every later call returns that error.
 func (w *Writer) Add(e Entry, content io.Reader) error {
 	if w.err != nil {
 		return w.err
@@ -110,8 +113,9 @@ func (w *Writer) add(e Entry, content io.Reader) error {
 	e.Offset = w.off + int64(len(w.raw)) + at
 	w.room(int(min(size, groupRoom)))
 	w.raw = append(w.raw, w.head...)
+	w.sum.Write(w.head)
 	if e.Type == Regular {
-		if err := w.content(&e, content); err != nil {
+		if err := w.copy(&e, content); err != nil {
 			return err
 		}
 	}
@@ -150,18 +154,23 @@ func endsGroup(name string, size int64) bool {
 	return h>>45 < uint64(size) // of 19 bits, hence half a MiB
 }
 
-// content copies the content of e into the tar, and pads it.
-func (w *Writer) content(e *Entry, r io.Reader) error {
-	var sum hash.Hash
-	if e.Digest == "" {
-		sum = sha256.New()
-	}
+// copy copies the content of e into the tar, and pads it.
+func (w *Writer) copy(e *Entry, r io.Reader) error {
 	if r == nil && e.Size > 0 {
 		return errors.New("no content")
 	}
+	sums := []io.Writer{w.content}
+	large := e.Size > maxGroup
+	if large {
+		sums = append(sums, w.sum) // a part of the content is in the group
+		if e.Digest != "" {
+			sums = sums[1:]
+		}
+	}
+	w.content.Reset()
 	for left := e.Size; left > 0; {
 		block := min(left, maxGroup)
-		if err := w.block(r, block, sum); err != nil {
+		if err := w.block(r, block, sums); err != nil {
 			return fmt.Errorf("content of %d bytes: %w", e.Size, err)
 		}
 		if left -= block; left > 0 {
@@ -178,20 +187,24 @@ func (w *Writer) content(e *Entry, r io.Reader) error {
 		}
 	}
 	w.raw = append(w.raw, tarEnd[:padding(e.Size)]...)
-	if sum != nil {
-		e.Digest = makeDigest(sum.Sum(nil))
+	if !large || e.Digest == "" {
+		e.Digest = makeDigest(w.content.Sum(w.head[:0]))
 	}
+	if !large {
+		w.sum.Write([]byte(e.Digest))
+	}
+	w.digest = e.Digest
 	return nil
 }
 
 // block reads n bytes of content straight into the group.
-func (w *Writer) block(r io.Reader, n int64, sum hash.Hash) error {
+func (w *Writer) block(r io.Reader, n int64, sums []io.Writer) error {
 	w.room(int(n) + tarBlock)
 	for n > 0 {
 		// Hashed while it is still in the processor's cache.
 		piece := w.raw[len(w.raw) : len(w.raw)+int(min(n, 128<<10))]
 		got, err := io.ReadFull(r, piece)
-		if sum != nil {
+		for _, sum := range sums {
 			sum.Write(piece[:got])
 		}
 		w.raw = w.raw[:len(w.raw)+got]
@@ -206,14 +219,18 @@ func (w *Writer) block(r io.Reader, n int64, sum hash.Hash) error {
 	return nil
 }
 
+// Digest returns the digest of the content that was added last.
+func (w *Writer) Digest() digest.Digest { return w.digest }
+
 // cut hands the group over, if there is anything in it.
 func (w *Writer) cut() error {
 	if len(w.raw) == 0 {
 		return nil
 	}
 	size := int64(len(w.raw))
-	g := &group{Group: Group{RawOffset: w.off, RawSize: size}, raw: w.raw, packed: make(chan struct{})}
+	g := &group{Group: Group{Digest: makeDigest(w.sum.Sum(nil)), RawOffset: w.off, RawSize: size}, raw: w.raw, packed: make(chan struct{})}
 	w.raw, w.off = nil, w.off+size
+	w.sum.Reset()
 	return w.pipe.put(g)
 }
 
@@ -228,6 +245,7 @@ func (w *Writer) Finish() (digest.Digest, error) {
 	}
 	w.room(len(tarEnd))
 	w.raw = append(w.raw, tarEnd[:]...)
+	w.sum.Write(tarEnd[:])
 	if w.err = w.cut(); w.err == nil {
 		w.err = w.pipe.put(nil)
 	}

@@ -230,6 +230,26 @@ func TestWriterReuse(t *testing.T) {
 	}
 }
 
+// A digest that is said of another content makes no layer of that content.
+func TestWriterReuseOfLies(t *testing.T) {
+	for name, size := range map[string]int{"small": 9_000, "large": 3 << 20} {
+		t.Run(name, func(t *testing.T) {
+			before, after := reg("f", noise(1, size)), reg("f", noise(2, size))
+			before.Digest = digest.FromString(before.content)
+			after.Digest = before.Digest
+			old := write(t, WriterOptions{}, before)
+			m := write(t, WriterOptions{Reuse: &Reuse{TOC: old.toc, Blob: bytes.NewReader(old.blob)}}, after)
+			if d := digest.FromBytes(m.raw(t)); d != m.diffID {
+				t.Errorf("DiffID %s, but the blob holds %s", m.diffID, d)
+			}
+			again := write(t, WriterOptions{Reuse: &Reuse{TOC: m.toc, Blob: bytes.NewReader(m.blob)}}, before)
+			if again.desc.Digest != old.desc.Digest {
+				t.Error("what was said once is believed of another content")
+			}
+		})
+	}
+}
+
 func TestWriterReuseOfDamage(t *testing.T) {
 	items := forest(10, 40, 9_000)
 	old := write(t, WriterOptions{}, items...)

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -28,8 +27,20 @@ func (t *Tree) Emit(ctx context.Context, w *layer.Writer) error {
 			return err
 		}
 		defer r.Close()
-		return w.Add(e, r)
+		if err := w.Add(e, r); err != nil {
+			return err
+		}
+		if l, ok := r.(Learner); ok {
+			l.Learn(w.Digest())
+		}
+		return nil
 	})
+}
+
+// Learner is content of a tree that remembers digests when told.
+type Learner interface {
+	// Learn is told the digest of all that was read.
+	Learn(digest.Digest)
 }
 
 type visit func(layer.Entry, content) error
@@ -107,34 +118,6 @@ func (t *Tree) inBase(ctx context.Context, name string) bool {
 // many at a time.
 type Digester interface {
 	Digests(ctx context.Context, entries []layer.Entry) ([]digest.Digest, error)
-}
-
-// Learner is a tree that remembers the digests of its files when told.
-type Learner interface {
-	// Learn is told the digest of what Open gave, and when reading began.
-	Learn(ctx context.Context, e layer.Entry, d digest.Digest, began time.Time) error
-}
-
-// Learn tells the trees that files were copied from what the copying found out.
-func (t *Tree) Learn(ctx context.Context, toc *layer.TOC, began time.Time) error {
-	_, visible := t.find(".")
-	t.clearLinks(t.root)
-	defer t.clearLinks(t.root)
-	return t.emit(ctx, t.root, ".", visible, func(e layer.Entry, c content) error {
-		l, ok := c.tree.(Learner)
-		if !ok || e.Type != layer.Regular {
-			return nil
-		}
-		made, ok := toc.Lookup(e.Name)
-		if !ok || made.Digest == "" {
-			return nil
-		}
-		from, err := c.tree.Lookup(ctx, c.from)
-		if err != nil {
-			return err
-		}
-		return l.Learn(ctx, from, made.Digest, began)
-	})
 }
 
 // batch is how many entries have their digests asked for at a time.

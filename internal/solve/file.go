@@ -183,18 +183,9 @@ func (j *fileJob) layer(ctx context.Context, i int, previous Previous) (*layer.L
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now()
-	l, err := j.s.Faces.Create(ctx, faces.CreateOptions{Previous: previous}, func(w *layer.Writer) error {
+	return j.s.Faces.Create(ctx, faces.CreateOptions{Previous: previous}, func(w *layer.Writer) error {
 		return t.Emit(ctx, w)
 	})
-	if err != nil {
-		return nil, err
-	}
-	toc, err := l.TOC(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return l, t.Learn(ctx, toc, began)
 }
 
 // base returns the layers that action i builds on.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 	"os"
@@ -20,15 +19,17 @@ import (
 
 // content reads a file and makes sure that it stays the one that was seen.
 type content struct {
-	file *os.File
-	name string
-	want fileStat
-	read int64
-	got  fileStat // after the last byte
-	done bool
+	local *Local
+	file  *os.File
+	seen  localFile
+	began time.Time
+	read  int64
+	got   fileStat // after the last byte
+	done  bool
 }
 
 func (l *Local) open(f localFile) (*content, error) {
+	began := time.Now()
 	file, st, err := l.root.open(f.Name)
 	if err != nil {
 		return nil, inContext(f.Name, err)
@@ -37,7 +38,7 @@ func (l *Local) open(f localFile) (*content, error) {
 		file.Close()
 		return nil, errChanged(f.Name)
 	}
-	return &content{file: file, name: f.Name, want: f.stat}, nil
+	return &content{local: l, file: file, seen: f, began: began}, nil
 }
 
 // Read checks the file after its last byte rather than at the end of file,
@@ -48,24 +49,24 @@ func (c *content) Read(p []byte) (int, error) {
 	}
 	var n int
 	var err error
-	if c.read < c.want.size {
-		n, err = c.file.Read(p[:min(int64(len(p)), c.want.size-c.read)])
+	if c.read < c.seen.stat.size {
+		n, err = c.file.Read(p[:min(int64(len(p)), c.seen.stat.size-c.read)])
 		c.read += int64(n)
 	}
 	if errors.Is(err, io.EOF) {
-		return n, errChanged(c.name)
+		return n, errChanged(c.seen.Name)
 	}
 	if err != nil {
-		return n, inContext(c.name, err)
+		return n, inContext(c.seen.Name, err)
 	}
-	if c.read < c.want.size {
+	if c.read < c.seen.stat.size {
 		return n, nil
 	}
 	if c.got, err = statFile(c.file); err != nil {
-		return n, inContext(c.name, err)
+		return n, inContext(c.seen.Name, err)
 	}
-	if !c.got.sameContent(c.want) {
-		return n, errChanged(c.name)
+	if !c.got.sameContent(c.seen.stat) {
+		return n, errChanged(c.seen.Name)
 	}
 	c.done = true
 	return n, nil
@@ -158,7 +159,6 @@ func (l *Local) hash(ctx context.Context, e layer.Entry, s *hasher) (digest.Dige
 	if err != nil || f.Digest != "" {
 		return f.Digest, err
 	}
-	began := time.Now()
 	c, err := l.open(f)
 	if err != nil {
 		return "", err
@@ -180,35 +180,28 @@ func (l *Local) hash(ctx context.Context, e layer.Entry, s *hasher) (digest.Dige
 	}
 	var sum [sha256.Size]byte
 	s.sum.Sum(sum[:0])
-	return l.remember(f, sum, c.got == f.stat, began), nil
+	return c.remember(sum), nil
 }
 
-// Learn tells the digest of an entry that somebody computed while copying what
-// Open gave to its end, so that the file need not be read a second time.
-// Anything that does not fit what was seen is ignored.
-func (l *Local) Learn(ctx context.Context, e layer.Entry, dgst digest.Digest, began time.Time) error {
-	f, err := l.seen(ctx, e)
-	if err != nil || f.Digest != "" {
-		return err
+// Learn tells the digest of what was read, by somebody who computed it on the
+// way, so that the file need not be read a second time.
+func (c *content) Learn(d digest.Digest) {
+	if sum, err := sumOf(d); err == nil && c.done && c.seen.Digest != d {
+		c.remember(sum)
 	}
-	sum, err := sumOf(dgst)
-	if err != nil {
-		return fmt.Errorf("digest of %s: %w", e.Name, err)
-	}
-	l.remember(f, sum, true, began)
-	return nil
 }
 
 // remember keeps a digest for this build, and in the index when the file is
 // still exactly what was seen.
-func (l *Local) remember(f localFile, sum [sha256.Size]byte, unchanged bool, began time.Time) digest.Digest {
+func (c *content) remember(sum [sha256.Size]byte) digest.Digest {
 	dgst := digestOf(&sum)
-	if unchanged {
-		l.index.put(f.Name, f.stat, sum, len(f.Xattrs) == 0, began)
+	l := c.local
+	if c.got == c.seen.stat {
+		l.index.put(c.seen.Name, c.seen.stat, sum, len(c.seen.Xattrs) == 0, c.began)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.setDigest(f.Name, dgst)
+	l.setDigest(c.seen.Name, dgst)
 	return dgst
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,11 @@ func known(t *testing.T, file string) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// beside makes temporary files where an index is to be.
+func beside(index string) func(string) (*os.File, error) {
+	return func(pattern string) (*os.File, error) { return os.CreateTemp(filepath.Dir(index), pattern) }
 }
 
 // build does what a build does with a context.
@@ -61,7 +67,7 @@ func build(t *testing.T, dir, index string) map[string]layer.Entry {
 			t.Errorf("digest of %s is %s, %v", e.Name, got[i], err)
 		}
 	}
-	if err := x.Save(); err != nil {
+	if err := x.Save(beside(index)); err != nil {
 		t.Fatal(err)
 	}
 	return seen
@@ -197,13 +203,25 @@ func TestLearn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Learn(t.Context(), e, digest.FromString("one"), time.Now()); err != nil {
-		t.Fatal(err)
+	learn := func(read int, d digest.Digest) {
+		t.Helper()
+		r, err := l.Open(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if _, err := io.ReadFull(r, make([]byte, read)); err != nil {
+			t.Fatal(err)
+		}
+		r.(*content).Learn(d)
 	}
-	if err := l.Learn(t.Context(), e, "nonsense", time.Now()); err != nil {
-		t.Fatalf("what is known is not learnt again: %v", err)
+	learn(2, digest.FromString("on")) // a part of it says nothing
+	learn(3, "nonsense")
+	if e, err = l.Lookup(t.Context(), "a"); err != nil || e.Digest != "" {
+		t.Errorf("digest %s, %v", e.Digest, err)
 	}
-	if err := x.Save(); err != nil {
+	learn(3, digest.FromString("one"))
+	if err := x.Save(beside(index)); err != nil {
 		t.Fatal(err)
 	}
 	if got := known(t, index); len(got) != 1 {

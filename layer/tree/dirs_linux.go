@@ -160,7 +160,7 @@ func (o *ownLinks) enter(dir string) error {
 	case o.fd >= 0 && dir == o.at:
 		return nil
 	case o.fd >= 0 && path.Dir(dir) == o.at:
-		fd, err = openBeneath(o.fd, path.Base(dir), unix.O_PATH|unix.O_DIRECTORY)
+		fd, err = openBeneath(o.fd, path.Base(dir))
 	default:
 		fd, err = o.c.openFd(dir)
 	}
@@ -214,7 +214,7 @@ func (c *dirCache) openFd(name string) (int, error) {
 		defer parent.release()
 		at, base = parent.fd, path.Base(name)
 	}
-	return openBeneath(at, base, unix.O_PATH|unix.O_DIRECTORY)
+	return openBeneath(at, base)
 }
 
 // make makes the directory name, and what is missing above it.

@@ -94,7 +94,7 @@ func OpenDir(root int, name string) (int, error) {
 		if len(part) > maxPath {
 			part = part[:strings.LastIndexByte(part[:maxPath], '/')]
 		}
-		fd, err := openBeneath(at, part, unix.O_PATH|unix.O_DIRECTORY)
+		fd, err := openBeneath(at, part)
 		if at != root {
 			unix.Close(at)
 		}

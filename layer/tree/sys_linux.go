@@ -8,21 +8,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ocibuild/ocibuild/internal/inroot"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
-// openBeneath opens name in the directory at and follows nothing: a symbolic
-// link anywhere in name is ELOOP.
-func openBeneath(at int, name string, flags uint64) (int, error) {
-	how := &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
-	for try := 0; ; try++ {
-		fd, err := unix.Openat2(at, name, how)
-		// EAGAIN: a rename somewhere on the machine made the kernel unsure about "..".
-		if (err == unix.EAGAIN && try < 128) || err == unix.EINTR {
-			continue
-		}
-		return fd, err
-	}
+// openBeneath opens a directory below another one, as a place to name files in,
+// and follows nothing: a symbolic link anywhere in name is ELOOP.
+func openBeneath(at int, name string) (int, error) {
+	return inroot.Open(at, name, unix.O_PATH|unix.O_DIRECTORY, inroot.Plain)
 }
 
 // openDir opens a directory for reading; the last component is not followed.
