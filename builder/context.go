@@ -21,7 +21,7 @@ import (
 	"github.com/ocibuild/ocibuild/internal/frontend"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/solve"
-	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/internal/source/local"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -189,7 +189,7 @@ func (b *build) checkFiles() error {
 		return err
 	}
 	// The frontend takes an ignore file that it cannot read for none at all.
-	if _, _, err := source.ReadIgnore(b.o.Context, b.o.Dockerfile); err != nil {
+	if _, _, err := local.ReadIgnore(b.o.Context, b.o.Dockerfile); err != nil {
 		return err
 	}
 	if b.o.DockerfileData != nil {
@@ -226,9 +226,9 @@ func checkDir(field, dir string) error {
 
 // file reads a Dockerfile or an ignore file. A link that leads out of its
 // directory is an error.
-func (b *build) file(local, name string) ([]byte, error) {
-	dir, err := b.contextDir(local)
-	if local == frontend.LocalDockerfile {
+func (b *build) file(from, name string) ([]byte, error) {
+	dir, err := b.contextDir(from)
+	if from == frontend.LocalDockerfile {
 		if b.o.DockerfileData != nil {
 			if name == "Dockerfile" {
 				return b.o.DockerfileData, nil
@@ -241,7 +241,7 @@ func (b *build) file(local, name string) ([]byte, error) {
 		return nil, err
 	}
 	inside := strings.TrimPrefix(path.Clean("/"+name), "/")
-	data, err := source.ReadInside(dir, inside, maxDockerfile)
+	data, err := local.ReadInside(dir, inside, maxDockerfile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("read %s: %w", filepath.Join(dir, filepath.FromSlash(inside)), err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ocibuild/ocibuild/internal/frontend"
 	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/internal/source/local"
 )
 
 // localNamed is what the directories of named contexts are called in a graph.
@@ -85,7 +86,7 @@ func (b *build) namedContext(name, value string) (string, error) {
 		return "", err
 	}
 	// The frontend takes an ignore file that it cannot read for none at all.
-	if _, _, err := source.ReadIgnore(value, ""); err != nil {
+	if _, _, err := local.ReadIgnore(value, ""); err != nil {
 		return "", err
 	}
 	b.dirs[localNamed+name] = value
@@ -134,14 +135,14 @@ func (b *build) contextDir(name string) (string, error) {
 }
 
 // statIndex returns the index of a context's directory. It needs b.mu.
-func (b *build) statIndex(dir string) (*source.StatIndex, error) {
+func (b *build) statIndex(dir string) (*local.Index, error) {
 	if x := b.indexes[dir]; x != nil {
 		return x, nil
 	}
-	file, err := source.StatIndexFile(b.dir.Path(), dir)
+	file, err := local.IndexFile(b.dir.Path(), dir)
 	if err != nil {
 		return nil, err
 	}
-	b.indexes[dir] = source.OpenStatIndex(file)
+	b.indexes[dir] = local.OpenIndex(file)
 	return b.indexes[dir], nil
 }

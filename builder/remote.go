@@ -10,25 +10,26 @@ import (
 
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/solve"
-	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/internal/source/git"
+	"github.com/ocibuild/ocibuild/internal/source/web"
 )
 
 // remotes are the files of a build that come over the network. The frontend
 // and the solver share them, so each is asked for once in a build.
 type remotes struct {
-	web *source.Web
-	git *source.Git
+	web *web.Client
+	git *git.Client
 
 	mu        *sync.Mutex
 	has       map[string]solve.Remote
-	checkouts []*source.Checkout
-	uploaded  *source.Upload
+	checkouts []*git.Checkout
+	uploaded  *web.Upload
 }
 
 func (b *build) newRemotes() remotes {
 	return remotes{
-		web: &source.Web{Store: b.dir, Secret: b.secret, Counter: b.o.Registries.Counter, MaxSize: b.o.Bounds.Download},
-		git: &source.Git{Store: b.dir, Secret: b.secret, SSHAgent: b.agents.socket, Now: b.o.Now},
+		web: &web.Client{Store: b.dir, Secret: b.secret, Counter: b.o.Registries.Counter, MaxSize: b.o.Bounds.Download},
+		git: &git.Client{Store: b.dir, Secret: b.secret, SSHAgent: b.agents.socket, Now: b.o.Now},
 		mu:  &sync.Mutex{}, has: map[string]solve.Remote{},
 	}
 }

@@ -75,7 +75,11 @@ func (a *agents) socket(id string) (string, error) {
 	if s := a.sockets[id]; s != nil {
 		return s.Path, nil
 	}
-	s, err := forward.Listen(a.ctx, "", serve)
+	dir, err := os.MkdirTemp("", "agent-*") // not in the store: its path has to be short
+	if err != nil {
+		return "", fmt.Errorf("SSH agent %q: %w", id, err)
+	}
+	s, err := forward.Listen(a.ctx, dir, serve)
 	if err != nil {
 		return "", fmt.Errorf("SSH agent %q: %w", id, err)
 	}

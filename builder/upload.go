@@ -5,7 +5,7 @@ import (
 	"io"
 
 	"github.com/ocibuild/ocibuild/internal/graph"
-	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/internal/source/web"
 )
 
 // uploadHost is no host at all: BuildKit's frontend takes a context that came
@@ -15,7 +15,7 @@ const uploadHost = "http://buildkit-session/"
 // upload takes a stream into the store and returns the URL that stands for it
 // in this build.
 func (r *remotes) upload(ctx context.Context, in io.Reader) (string, error) {
-	u, err := source.NewUpload(ctx, r.web.Store, in)
+	u, err := web.NewUpload(ctx, r.web.Store, in)
 	if err != nil {
 		return "", err
 	}
@@ -24,7 +24,7 @@ func (r *remotes) upload(ctx context.Context, in io.Reader) (string, error) {
 }
 
 // uploadOf returns what op means if it is the stream.
-func (r *remotes) uploadOf(op *graph.HTTP) *source.Upload {
+func (r *remotes) uploadOf(op *graph.HTTP) *web.Upload {
 	if r.uploaded == nil || op.URL != uploadHost+r.uploaded.Digest().Encoded() {
 		return nil
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/ocibuild/ocibuild/internal/sandbox"
 	"github.com/ocibuild/ocibuild/internal/solve"
 	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/internal/source/local"
 	"github.com/ocibuild/ocibuild/internal/worker"
 	"github.com/ocibuild/ocibuild/layer"
 )
@@ -39,10 +40,10 @@ type build struct {
 
 	mu       sync.Mutex
 	resolved map[string]func() (*source.Image, error)
-	locals   map[string]*source.Local
-	indexes  map[string]*source.StatIndex // by directory
-	dirs     map[string]string            // directories of named contexts, by their name in the graph
-	layouts  map[digest.Digest]bool       // images of OCI layouts
+	locals   map[string]*local.Dir
+	indexes  map[string]*local.Index // by directory
+	dirs     map[string]string       // directories of named contexts, by their name in the graph
+	layouts  map[digest.Digest]bool  // images of OCI layouts
 	remotes  remotes
 	main     mainContext
 	contexts map[string]string // the named contexts as the frontend wants them
@@ -55,8 +56,8 @@ type build struct {
 }
 
 func newBuild(ctx context.Context, o Options) (*build, error) {
-	b := &build{o: o, parent: ctx, resolved: map[string]func() (*source.Image, error){}, locals: map[string]*source.Local{},
-		indexes: map[string]*source.StatIndex{}, dirs: map[string]string{}, layouts: map[digest.Digest]bool{}, warned: map[frontend.Warning]bool{}}
+	b := &build{o: o, parent: ctx, resolved: map[string]func() (*source.Image, error){}, locals: map[string]*local.Dir{},
+		indexes: map[string]*local.Index{}, dirs: map[string]string{}, layouts: map[digest.Digest]bool{}, warned: map[frontend.Warning]bool{}}
 	var err error
 	if b.names, err = o.names(); err != nil {
 		return nil, err
@@ -98,6 +99,7 @@ func (b *build) close() error {
 	if b.worker != nil {
 		errs = append(errs, b.worker.Close())
 	}
+	errs = append(errs, b.sweep())
 	for _, l := range b.locals {
 		errs = append(errs, l.Close())
 	}
@@ -110,7 +112,7 @@ func (b *build) close() error {
 	}
 	for _, x := range b.indexes {
 		if b.parent.Err() == nil {
-			errs = append(errs, x.Save())
+			errs = append(errs, x.Save(b.dir.TempFile))
 		}
 	}
 	return errors.Join(errs...)
@@ -228,7 +230,7 @@ func (b *build) layer(l cache.Layer) (*layer.Layer, error) {
 
 // local opens the build context with the patterns that a step of the graph
 // carries; all steps mostly carry the same.
-func (b *build) local(op *graph.Local) (*source.Local, error) {
+func (b *build) local(op *graph.Local) (*local.Dir, error) {
 	dir, err := b.contextDir(op.Name)
 	if err != nil {
 		return nil, err
@@ -243,7 +245,7 @@ func (b *build) local(op *graph.Local) (*source.Local, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := source.OpenLocal(dir, op.Exclude, op.Include, index)
+	l, err := local.Open(dir, op.Exclude, op.Include, index)
 	if err != nil {
 		return nil, err
 	}
@@ -265,6 +267,20 @@ func (b *build) startWorker(context.Context) (*worker.Client, error) {
 	b.worker = c
 	b.notice(worker.Notice(c.Isolation))
 	return c, nil
+}
+
+// sweep starts a worker when one that was killed, of this build or of another,
+// has left something: much of it can be removed by nobody else. Where no worker
+// can be had, it waits for a build that needs one.
+func (b *build) sweep() error {
+	if b.o.Isolation == worker.IsolationNone || b.parent.Err() != nil || !worker.Remains(b.dir) {
+		return nil
+	}
+	c, err := worker.Start(b.parent, worker.Options{Store: b.dir.Path(), Isolation: b.o.Isolation})
+	if err != nil {
+		return nil
+	}
+	return c.Close()
 }
 
 // notice tells something about the build as a whole, if there is something to tell.

@@ -22,11 +22,12 @@ import (
 //	mounts/…                 cache mounts
 //	git/…, http/…            what sources keep: see SourcePath
 //	locks/…                  files that are only ever locked
-//	tmp/…                    what is being written
+//	tmp/…                    what is being written; OpenDir removes what dead processes left
 //
 // Dir is a [Store].
 type Dir struct {
 	path string
+	temp tempOwner
 }
 
 // OpenDir opens the store at path and makes it if there is none. Only its
@@ -51,6 +52,7 @@ func OpenDir(path string) (*Dir, error) {
 			spread(d.sub(dir))
 		}
 	}
+	d.sweepTemp()
 	if made {
 		return d, nil
 	}
@@ -68,14 +70,6 @@ func (d *Dir) TreesPath() string { return d.sub("trees") }
 
 // MountsPath returns the directory of cache mounts.
 func (d *Dir) MountsPath() string { return d.sub("mounts") }
-
-// TempFile makes a file in the store's file system; the caller removes it.
-func (d *Dir) TempFile(pattern string) (*os.File, error) {
-	return os.CreateTemp(d.sub("tmp"), pattern)
-}
-
-// TempDir makes a directory in the store's file system; the caller removes it.
-func (d *Dir) TempDir(pattern string) (string, error) { return os.MkdirTemp(d.sub("tmp"), pattern) }
 
 // Get implements Store.
 func (d *Dir) Get(_ context.Context, k Key) (*Record, error) {

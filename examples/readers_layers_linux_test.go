@@ -40,19 +40,25 @@ RUN cd /rich && rm -r remade/new && mkdir gonedir && echo back >gone && ln links
 `
 
 // What a layer says, three programs understand alike: umoci, GNU tar with the whiteouts of the image specification
-// (layer.md) done by hand, and the overlay that RUN sees. The rootfs tar of the image is a fourth way.
+// (layer.md) done by hand, and the overlay of what we unpack. The overlay that RUN saw, and the rootfs tar of the image,
+// which is made without unpacking anything, are two more ways.
 func TestReadersSeeTheSameTree(t *testing.T) {
 	p := newPlace(t).withBusybox()
 	context := richContext(t)
 	rootfs, oci := filepath.Join(t.TempDir(), "rootfs.tar"), filepath.Join(t.TempDir(), "oci")
 	p.run("build", "-t", "rich", "-o", "type=image", "-o", "type=tar,dest="+rootfs, "-o", "type=oci,tar=false,dest="+oci, context)
 
-	seen := throughOverlay(t, p, "rich")
+	archive := filepath.Join(t.TempDir(), "image.tar")
+	p.run("save", "-o", archive, "rich")
+	fresh := newPlace(t) // without the trees that the steps of the build have left
+	fresh.run("load", "-i", archive)
+	seen := throughOverlay(t, fresh, "rich")
 	for _, name := range []string{"rich/sparse", "rich/links/second", "rich/capable", "rich/caf\xe9", "rich/block", "context/a"} {
 		if _, ok := seen[name]; !ok {
 			t.Errorf("%q is not in the image: not much is compared", name)
 		}
 	}
+	sameTree(t, "build", throughOverlay(t, p, "rich"), "overlay", seen)
 	umoci := filepath.Join(t.TempDir(), "umoci")
 	output(t, "umoci", "raw", "unpack", "--image", oci+":latest", umoci)
 	sameTree(t, "umoci", readTree(t, umoci), "overlay", seen)

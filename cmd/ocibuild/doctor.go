@@ -18,7 +18,9 @@ func (c *cli) doctorCommand() *cobra.Command {
 		Use: "doctor", Short: "Tell what builds can do on this machine", Args: between(0, 0),
 		Long: `Tell what builds can do on this machine: which ways of isolation can run
 commands, and what would make the others available; what the store lies on; what
-of a RUN can be limited; and for which processors it can be.
+of a RUN can be limited; which security modules of the kernel confine it as well;
+which OCI runtimes it can be given to, and what is known against them; and for
+which processors it can be.
 
 Everything is found out by doing it, in the store.
 
@@ -81,6 +83,22 @@ func reportText(r *doctor.Report) string {
 	fmt.Fprintf(&b, "\nlimits of RUN, by control groups (%s)\n", r.Groups)
 	for _, l := range r.Limits {
 		line(l.Reason == "", l.Name, l.Reason)
+	}
+	if len(r.Modules) > 0 {
+		b.WriteString("\nsecurity modules that confine RUN in addition\n")
+	}
+	for _, m := range r.Modules {
+		line(m.Profile != "", m.Name, m.Profile+m.Reason)
+	}
+	if len(r.Runtimes) > 0 {
+		b.WriteString("\nOCI runtimes, for --runtime\n")
+	}
+	for _, f := range r.Runtimes {
+		text := f.Path
+		if f.Reason != "" {
+			text += ": " + f.Reason
+		}
+		line(f.Reason == "", f.Name, text)
 	}
 	b.WriteString("\nprocessors that RUN can be for\n")
 	for _, p := range r.Platforms {

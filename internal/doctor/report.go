@@ -10,6 +10,7 @@ import (
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/sandbox/binfmt"
 	"github.com/ocibuild/ocibuild/internal/sandbox/cgroup"
+	"github.com/ocibuild/ocibuild/internal/sandbox/lsm"
 	"github.com/ocibuild/ocibuild/internal/worker"
 )
 
@@ -22,6 +23,8 @@ type Report struct {
 	Store     Store      `json:"store"`
 	Limits    []Limit    `json:"limits"`
 	Groups    string     `json:"controlGroups"` // v1, v2, both or none
+	Modules   []Module   `json:"securityModules"`
+	Runtimes  []Runtime  `json:"runtimes"`
 	Platforms []Platform `json:"platforms"`
 }
 
@@ -49,6 +52,21 @@ type Limit struct {
 	Reason string `json:"reason,omitempty"` // why not
 }
 
+// Module is a security module of the kernel, which may confine RUN in addition.
+type Module struct {
+	Name    string `json:"name"`
+	Profile string `json:"profile,omitempty"` // that RUN is given, or label; empty for none
+	Reason  string `json:"reason,omitempty"`  // why none
+}
+
+// Runtime is an OCI runtime that RUN can be given to.
+type Runtime struct {
+	Name    string `json:"name"`
+	Path    string `json:"path"`
+	Version string `json:"version,omitempty"`
+	Reason  string `json:"reason,omitempty"` // why not to
+}
+
 // Platform is an architecture whose programs RUN can execute.
 type Platform struct {
 	Arch string `json:"architecture"`
@@ -65,7 +83,8 @@ func Examine(ctx context.Context, store, path string) *Report {
 		}
 		r.Store.look()
 	}
-	r.Groups, r.Limits = cgroup.Kind(), limits()
+	r.Groups, r.Limits, r.Modules = cgroup.Kind(), limits(), modules(r.Store.Path)
+	r.Runtimes = runtimes(ctx, path)
 	if r.Default == worker.IsolationChroot {
 		path = "" // steps cannot be given emulators there
 	}
@@ -124,6 +143,19 @@ func limits() []Limit {
 			l.Reason = err.Error()
 		}
 		out = append(out, l)
+	}
+	return out
+}
+
+// modules lists what confines steps whose files are in the store.
+func modules(store string) []Module {
+	var out []Module
+	for _, m := range lsm.Modules(store) {
+		to := Module{Name: m.Name, Reason: m.Reason}
+		if m.Profile != nil {
+			to.Profile = m.Profile.Name
+		}
+		out = append(out, to)
 	}
 	return out
 }

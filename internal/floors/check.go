@@ -67,6 +67,7 @@ func checkDir(tree fs.FS, dir string) ([]string, error) {
 			broken = append(broken, fmt.Sprintf("%s has %d lines: more than %d is two files", name, lines, maxLines))
 		}
 		broken = append(broken, checkImports(dir, name, file)...)
+		broken = append(broken, checkCalls(dir, name, src)...)
 	}
 	if !documented {
 		broken = append(broken, fmt.Sprintf("package %s has no doc comment: say its duty and its promises", dir))
@@ -94,6 +95,16 @@ func checkImports(dir, name string, file *ast.File) []string {
 		}
 		if why := forbidden(dir, target); why != "" {
 			broken = append(broken, fmt.Sprintf("%s imports %s: %s", name, target, why))
+		}
+	}
+	return broken
+}
+
+func checkCalls(dir, name string, src []byte) []string {
+	var broken []string
+	for _, c := range calls {
+		if bytes.Contains(src, []byte(c.text)) && !slices.Contains(c.only, dir) && dir != "internal/floors" {
+			broken = append(broken, fmt.Sprintf("%s calls %s...): %s", name, c.text, c.why))
 		}
 	}
 	return broken

@@ -96,6 +96,16 @@ func TestCheckFindsWhatBreaksARule(t *testing.T) {
 			want:  []string{"layer/l.go has 402 lines: more than 400 is two files"},
 		},
 		{
+			name:  "a call that is another package's",
+			files: map[string]string{"layer/l_linux.go": doc + "package layer\nvar fd, _ = unix.Openat2(0, \"a\", nil)"},
+			want: []string{"layer/l_linux.go calls unix.Openat2(...): " +
+				"paths inside a tree are looked up by internal/inroot, whose rules are tested"},
+		},
+		{
+			name:  "the call where it belongs",
+			files: map[string]string{"internal/inroot/o.go": doc + "package inroot\nvar fd, _ = unix.Openat2(0, \"a\", nil)"},
+		},
+		{
 			name: "tests, testdata and nested modules are not read",
 			files: map[string]string{
 				"layer/l.go":               doc + "package layer",

@@ -22,6 +22,8 @@ var rooms = []room{
 	{path: "internal/solve", floor: 3},
 	{path: "internal/plan", floor: 2},
 	{path: "internal/source", floor: 2},
+	{path: "internal/source/git", floor: 2},
+	{path: "internal/source/web", floor: 2},
 	{path: "internal/worker", floor: 2},
 	{path: "internal/faces", floor: 1},
 	{path: "internal/graph", floor: 1},
@@ -30,6 +32,7 @@ var rooms = []room{
 	{path: "internal/sandbox/confined", floor: 1},
 	{path: "internal/snapshot", floor: 1},
 	{path: "internal/snapshot/kept", floor: 1},
+	{path: "internal/source/local", floor: 1},
 	{path: "internal/source/registry", floor: 1},
 	{path: "layer/tree", floor: 1},
 	{path: "cache/cachetest", floor: 1},
@@ -39,8 +42,10 @@ var rooms = []room{
 	{path: "cache", floor: 0},
 	{path: "internal/floors", floor: 0},
 	{path: "internal/forward", floor: 0},
+	{path: "internal/inroot", floor: 0},
 	{path: "internal/owner", floor: 0},
 	{path: "internal/progress", floor: 0},
+	{path: "internal/sandbox/lsm", floor: 0},
 	{path: "internal/sandbox/notify", floor: 0},
 	{path: "internal/sandbox/cgroup", floor: 0},
 	{path: "internal/sandbox/binfmt", floor: 0},
@@ -61,7 +66,8 @@ var neighbours = map[[2]string]bool{
 	{"internal/sandbox", "internal/sandbox/bundle"}:       true, // a step that another program runs
 	{"internal/sandbox/notify", "internal/owner"}:         true, // owners that stand in attributes
 	{"internal/sandbox/reaper", "internal/sandbox/stage"}: true, // what the two say to each other
-	{"internal/sandbox/stage", "internal/owner"}:          true, // likewise
+	{"internal/sandbox/stage", "internal/inroot"}:         true, // an image's paths are looked up while it is furnished
+	{"internal/sandbox/stage", "internal/owner"}:          true, // owners that stand in attributes
 	{"internal/sandbox/stage", "internal/sandbox/notify"}: true, // the stage installs the filter of calls that are answered
 }
 
@@ -75,6 +81,18 @@ var bans = []ban{
 // ban forbids a module in one package and what is beneath it (from), or everywhere but there (only).
 type ban struct {
 	module, from, only, why string
+}
+
+// calls are those that packages leave to the one which is about them.
+var calls = []call{
+	{text: "unix.Openat2(", only: []string{"internal/inroot", "internal/sandbox/notify"}, why: "paths inside a tree are looked up by internal/inroot, whose rules are tested"},
+}
+
+// call forbids a call, by the text of it, everywhere but in some packages.
+type call struct {
+	text string
+	only []string
+	why  string
 }
 
 // vague are names of packages that say nothing of what is inside.

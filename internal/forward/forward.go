@@ -33,14 +33,11 @@ type Socket struct {
 	slots    chan struct{}
 }
 
-// Listen makes a socket below the directory in ("" is the system's for temporary
-// files), for this user alone, and serves it until Close.
-func Listen(ctx context.Context, in string, serve Serve) (*Socket, error) {
-	dir, err := os.MkdirTemp(in, "agent-*")
-	if err != nil {
-		return nil, err
-	}
+// Listen makes a socket in a directory of its own, which nobody else may enter,
+// and serves it until Close. The directory goes with it, and with an error.
+func Listen(ctx context.Context, dir string, serve Serve) (*Socket, error) {
 	s := &Socket{dir: dir, Path: filepath.Join(dir, "socket"), serve: serve, slots: make(chan struct{}, most)}
+	var err error
 	if s.listener, err = listen(dir, s.Path); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -70,7 +67,7 @@ func (s *Socket) accept(ctx context.Context) {
 	}
 }
 
-// Close ends all connections and removes the socket.
+// Close ends all connections and removes the socket with its directory.
 func (s *Socket) Close() error {
 	s.stop()
 	_ = s.listener.Close() // twice, perhaps

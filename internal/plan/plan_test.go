@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"path"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/layer"
@@ -340,6 +342,22 @@ func gzipped(t testing.TB, s string) string {
 	return b.String()
 }
 
+// bzip2Archive is a tar of the file f, which nothing that we have can write.
+const bzip2Archive = "QlpoOTFBWSZTWdRA/6IAAG3bgMmQQAB3AAAA4QAeAAgIIABURqNAA0NNBJFMjTTJhMm7yHQg6gCEUbFZFfO+UCGCblOBOwizgtGiXeZRC0ZWZpgAi+LuSKcKEhqIH/RA"
+
+func bytesOf(t testing.TB, text string) string {
+	t.Helper()
+	data, err := base64.StdEncoding.DecodeString(text)
+	must(t, err)
+	return string(data)
+}
+
+func zstded(s string) string {
+	w, _ := zstd.NewWriter(nil) // no options: no error
+	defer w.Close()
+	return string(w.EncodeAll([]byte(s), nil))
+}
+
 func TestUnpack(t *testing.T) {
 	plain := archive(t,
 		tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o777},
@@ -351,14 +369,20 @@ func TestUnpack(t *testing.T) {
 	)
 	want := "out/ 755\nout/abs->/etc\nout/d/ 700\nout/d/f=d/f 644 9:0\nout/hard==out/d/f\nout/sub/ 755\nout/sub/implied=sub/implied 644\n"
 	for name, tc := range map[string]struct{ data, want, err string }{
-		"tar":               {data: plain, want: want},
-		"gzip":              {data: gzipped(t, plain), want: want},
-		"not an archive":    {data: gzipped(t, "text"), want: "out/ 755\nout/a=" + gzipped(t, "text") + " 644\n"},
-		"empty":             {data: "", want: "out/ 755\nout/a= 644\n"},
-		"leads out":         {data: archive(t, tar.Header{Name: "../x"}), err: "leads out"},
-		"link leads out":    {data: archive(t, tar.Header{Name: "l", Typeflag: tar.TypeLink, Linkname: "../../etc/passwd"}), err: "leads out"},
-		"through its links": {data: archive(t, tar.Header{Name: "etc/e"}, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, tar.Header{Name: "l/x"}), want: "out/ 755\nout/etc/ 755\nout/etc/e=etc/e 644\nout/etc/x=l/x 644\nout/l->/etc\n"},
-		"links of others":   {data: archive(t, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "../etc"}, tar.Header{Name: "l/x"}), err: "leads out"},
+		"tar":                 {data: plain, want: want},
+		"gzip":                {data: gzipped(t, plain), want: want},
+		"bzip2":               {data: bytesOf(t, bzip2Archive), want: "out/ 755\nout/f=f\n 644\n"},
+		"zstd, frame skipped": {data: "\x50\x2a\x4d\x18\x01\x00\x00\x00x" + zstded(plain), want: want},
+		"xz with filters":     {data: bytesOf(t, "/Td6WFoAAATm1rRGAgEEACEBDADWfBivAQAAeAAAAABFru+D+O4WCgABGQGlLIHMH7bzfQEAAAAABFla"), err: `"/a": an xz file with filters cannot be unpacked; pack it`},
+		"xz of 1 GiB":         {data: bytesOf(t, "/Td6WFoAAATm1rRGAgAhASQAAABeH8f5AQAAeAAAAABFru+D+O4WCgABGQGlLIHMH7bzfQEAAAAABFla"), err: "an xz file that wants 1073741824 bytes of memory"},
+		"damaged zstd":        {data: zstded(plain)[:len(zstded(plain))-1] + "x", err: `archive "/a": `},
+		"zstd of 256 MiB":     {data: "\x28\xb5\x2f\xfd\x00\x90\x01\x00\x00", err: "a zstd file that wants more than 134217728 bytes of memory cannot be unpacked"},
+		"not an archive":      {data: gzipped(t, "text"), want: "out/ 755\nout/a=" + gzipped(t, "text") + " 644\n"},
+		"empty":               {data: "", want: "out/ 755\nout/a= 644\n"},
+		"leads out":           {data: archive(t, tar.Header{Name: "../x"}), err: "leads out"},
+		"link leads out":      {data: archive(t, tar.Header{Name: "l", Typeflag: tar.TypeLink, Linkname: "../../etc/passwd"}), err: "leads out"},
+		"through its links":   {data: archive(t, tar.Header{Name: "etc/e"}, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, tar.Header{Name: "l/x"}), want: "out/ 755\nout/etc/ 755\nout/etc/e=etc/e 644\nout/etc/x=l/x 644\nout/l->/etc\n"},
+		"links of others":     {data: archive(t, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "../etc"}, tar.Header{Name: "l/x"}), err: "leads out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			src := New(nil, Options{})

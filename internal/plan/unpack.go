@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"compress/bzip2"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -55,13 +56,22 @@ func (c *copier) isArchive(ctx context.Context, e layer.Entry) (bool, error) {
 	}
 	defer f.Close()
 	r, err := decompress(f)
-	if err != nil {
-		return false, nil // compressed, it seems, but not really: a file like any other
+	if err == nil {
+		defer r.Close()
+		_, err = tar.NewReader(r).Next()
 	}
-	defer r.Close()
-	_, err = tar.NewReader(r).Next()
+	if errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		err = fmt.Errorf("a zstd file that wants more than %d bytes of memory %w", maxWindow, errUnreadable)
+	}
+	if errors.Is(err, errUnreadable) {
+		return false, fmt.Errorf("archive %q: %w; pack it in another way, or use COPY if it is not meant to be unpacked", "/"+e.Name, err)
+	}
+	// What seems to be compressed, and is not really, is a file like any other.
 	return err == nil, nil
 }
+
+// errUnreadable says that a file may be an archive or not: it is packed in a way that we do not unpack.
+var errUnreadable = errors.New("cannot be unpacked")
 
 // spool gives access to the archive's tar in any order.
 func (c *copier) spool(ctx context.Context, e layer.Entry) (io.ReaderAt, error) {
@@ -110,23 +120,30 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 // decompress recognises gzip, bzip2, xz and zstd by their magic numbers.
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	br := bufio.NewReaderSize(r, 64<<10)
-	magic, _ := br.Peek(6)
+	magic, _ := br.Peek(8)
 	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b, 8}):
 		return gzip.NewReader(br)
 	case bytes.HasPrefix(magic, []byte("BZh")):
 		return io.NopCloser(bzip2.NewReader(br)), nil
 	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
 		r, err := newXZ(br)
 		return io.NopCloser(r), err
-	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		d, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	case isZstd(magic):
+		// With one, nothing of a small damaged frame is given: the archive would pass for a file like any other.
+		d, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, err
 		}
 		return d.IOReadCloser(), nil
 	}
 	return io.NopCloser(br), nil
+}
+
+// isZstd tells whether a zstd frame begins so, or one that readers skip (RFC 8878, 3.1.2).
+func isZstd(magic []byte) bool {
+	return bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
+		len(magic) == 8 && binary.LittleEndian.Uint32(magic)&0xfffffff0 == 0x184d2a50
 }
 
 // entries plans what a tar holds below dest.

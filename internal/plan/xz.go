@@ -123,14 +123,14 @@ func checkDictionary(h []byte) error {
 		}
 	}
 	if id, size := skip(), skip(); flags&3 != 0 || id != 0x21 || size != 1 || at >= len(h) {
-		return errors.New("xz file with filters that are not supported")
+		return fmt.Errorf("an xz file with filters %w", errUnreadable)
 	}
 	code := h[at]
 	if code > 40 {
 		return errXZ
 	}
 	if want := int64(2|code&1) << (code/2 + 11); want > maxWindow {
-		return fmt.Errorf("xz file wants %d bytes of memory, more than %d", want, maxWindow)
+		return fmt.Errorf("an xz file that wants %d bytes of memory, more than %d, %w", want, maxWindow, errUnreadable)
 	}
 	return nil
 }

@@ -14,7 +14,8 @@ var stars = []byte("***")
 // Masker shows *** wherever a secret appears in what a step says, also when it
 // arrives in pieces: bytes that could begin a secret wait for those that follow,
 // at the latest until the step ends. White space around a secret does not count,
-// as files often end in a newline that nobody prints.
+// as files often end in a newline that nobody prints. Of a secret of several
+// lines each is one too, if it is long enough to be none by chance.
 // It hides accidents; a step that wants to tell can encode a secret.
 // A Masker is safe for concurrent use.
 type Masker struct {
@@ -41,9 +42,23 @@ func NewMasker(next Func) *Masker {
 
 // Learn adds a secret to those that are hidden from now on.
 func (m *Masker) Learn(secret []byte) {
-	secret = bytes.TrimSpace(secret)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.learn(secret)
+	if lines := bytes.Split(bytes.TrimSpace(secret), []byte("\n")); len(lines) > 1 {
+		for _, l := range lines {
+			if l = bytes.TrimSpace(l); len(l) >= shortestLine {
+				m.learn(l)
+			}
+		}
+	}
+}
+
+// shortestLine is how many bytes a line of a secret has that is hidden by itself.
+const shortestLine = 8
+
+func (m *Masker) learn(secret []byte) {
+	secret = bytes.TrimSpace(secret)
 	if len(secret) == 0 || slices.ContainsFunc(m.secrets, func(s []byte) bool { return bytes.Equal(s, secret) }) {
 		return
 	}

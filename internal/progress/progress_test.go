@@ -258,7 +258,7 @@ func masking(next Func, secrets [][]byte) Func {
 }
 
 func TestMask(t *testing.T) {
-	secrets := [][]byte{[]byte("hunter2\n"), []byte("hunter2-long"), nil, []byte("  ")}
+	secrets := [][]byte{[]byte("hunter2\n"), []byte("hunter2-long"), nil, []byte("  "), []byte("-- BEGIN --\nshort\n  abcdefgh\n-- END --\n")}
 	tests := []struct {
 		name   string
 		chunks []string
@@ -272,6 +272,9 @@ func TestMask(t *testing.T) {
 		{"the longer one", []string{"hunter2", "-long!"}, "***!"},
 		{"the shorter one after all", []string{"hunter2-lo", "st"}, "***-lost"},
 		{"at the very end", []string{"x hunter2"}, "x ***"},
+		{"lines of a longer one", []string{"is abcd", "efgh", " and short"}, "is *** and short"},
+		{"all of its lines", []string{"-- BEGIN --\nshort\n", "  abcdefgh\n-- END --\n"}, "***\n"},
+		{"the lines in another order", []string{"abcdefgh\n-- BEGIN --\n"}, "***\n***\n"},
 		{"unfinished at the end", []string{"x hunter"}, "x hunter"},
 	}
 	for _, tt := range tests {

@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/ocibuild/ocibuild/internal/sandbox/lsm"
 	"github.com/ocibuild/ocibuild/internal/sandbox/notify"
 	"github.com/ocibuild/ocibuild/internal/sandbox/stage"
 )
@@ -54,6 +55,9 @@ func (s *Spec) config() (*stage.Config, error) {
 	if !s.Insecure {
 		if c.Seccomp, err = filter(); err != nil {
 			return nil, err
+		}
+		if p := lsm.For(c.Rootfs); p != nil {
+			c.Profile = &stage.Profile{Name: p.Name, Attr: p.Attr, Text: p.Text, Files: p.Files}
 		}
 	}
 	return c, nil

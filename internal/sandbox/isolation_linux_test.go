@@ -1,10 +1,15 @@
 package sandbox
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/sandbox/stage"
 )
 
 func TestCapabilities(t *testing.T) {
@@ -101,6 +106,43 @@ func TestKeysOfTheBuilderAreHidden(t *testing.T) {
 	im := newImage(t)
 	if out := im.sh("cat /proc/keys").ok(t); out != "" {
 		t.Errorf("keys: %s", out)
+	}
+}
+
+// A step that may ask for keys has a keyring of its own, which is empty.
+func TestKeyringOfTheStep(t *testing.T) {
+	if !static(t) {
+		t.Skip("SKIPPED: this program is not static (race detector), and so none of an image")
+	}
+	ours, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false)
+	if err != nil {
+		t.Skipf("SKIPPED: no keyrings here: %v", err)
+	}
+	im := newImage(t, func(lower string) {
+		data, err := os.ReadFile("/proc/self/exe")
+		must(t, err)
+		must(t, os.WriteFile(lower+"/bin/probe", data, 0o755))
+	})
+	ask := Spec{Args: []string{"/bin/probe"}, Env: []string{probeVar + "=keys"}}
+	if out := im.run(ask).ok(t); !strings.HasSuffix(out, "not permitted\n") {
+		t.Errorf("the step may ask for keys: %s", out)
+	}
+	ask.Insecure = true
+	out := im.run(ask).ok(t)
+	if !strings.HasSuffix(out, " <nil>\n") || out == fmt.Sprintln(ours, nil) {
+		t.Errorf("the builder's keyring is %d, that of the step %s", ours, out)
+	}
+}
+
+// What else runs on the machine is not told by the names of its groups.
+func TestControlGroupsOfTheHost(t *testing.T) {
+	im := newImage(t)
+	for _, network := range []Network{NetworkHost, NetworkNone} {
+		out := im.run(Spec{Args: []string{"ls", "/sys/fs/cgroup"}, Network: network}).ok(t)
+		// The root of the machine's groups is the one group without events.
+		if own := stage.Unified() && strings.Contains(out, "cgroup.events\n"); out != "" && !own {
+			t.Errorf("with network %s the step sees %s", network, out)
+		}
 	}
 }
 

@@ -67,6 +67,7 @@ var equalSteps = []struct {
 	{"environment", Spec{Args: []string{"env"}, Env: []string{"PATH=/bin", "A=b c", "BAD", "=x", "E="}}, false},
 	{"working directory is made", Spec{Args: shell("pwd; ls -ldn . | head -c 30"), Cwd: "/a/b", User: "app"}, true},
 	{"working directory is a link", Spec{Args: shell("pwd; echo x >f"), Cwd: "/link/deep"}, false},
+	{"working directory leads to /proc", Spec{Args: shell("pwd"), Cwd: "/toproc/fd"}, false},
 	{"working directory is a file", Spec{Args: shell("pwd"), Cwd: "/etc/passwd"}, false},
 	{"exit code", Spec{Args: shell("exit 77")}, false},
 	{"exit code one", Spec{Args: shell("echo said >&2; exit 1")}, false},

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/ocibuild/ocibuild/internal/sandbox/stage"
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/inroot"
+	"github.com/ocibuild/ocibuild/internal/sandbox/stage"
 )
 
 // removeStubs takes away what was made in the image only to carry mounts. The
@@ -17,11 +19,11 @@ func removeStubs(rootfs string, stubs []stage.Stub) error {
 	if len(stubs) == 0 {
 		return nil
 	}
-	root, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	root, err := inroot.OpenRoot(rootfs, "the image")
 	if err != nil {
-		return fmt.Errorf("remove the mount points in %s: %w", rootfs, err)
+		return fmt.Errorf("remove the mount points: %w", err)
 	}
-	defer unix.Close(root)
+	defer root.Close()
 	var failed []error
 	for _, s := range slices.Backward(stubs) { // what is inside goes first
 		if err := removeStub(root, &s); err != nil {
@@ -31,11 +33,8 @@ func removeStubs(rootfs string, stubs []stage.Stub) error {
 	return errors.Join(failed...)
 }
 
-func removeStub(root int, s *stage.Stub) error {
-	parent, err := unix.Openat2(root, "."+s.Parent, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
-	})
+func removeStub(root *inroot.Root, s *stage.Stub) error {
+	parent, err := root.Open("."+s.Parent, unix.O_PATH|unix.O_DIRECTORY, inroot.Plain|inroot.SameMount)
 	if gone(err) {
 		return nil
 	}

@@ -76,12 +76,24 @@ func startSupervisor(exe string, insecure bool) (*supervisor, *os.File, error) {
 func (s *supervisor) watch(kill func()) {
 	go func() {
 		err := s.cmd.Wait()
-		if err != nil && !s.over.Load() {
+		if err != nil && !s.wasStopped() {
 			s.err = fmt.Errorf("the supervisor of the step died: %w: %s", err, strings.TrimSpace(s.said.String()))
 			kill()
 		}
 		close(s.ended)
 	}()
+}
+
+// farewell is what the supervisor is ended with. It is not the signal that the
+// kernel or an administrator kills with: of a supervisor that is dying already it
+// changes nothing, and so what it has died of is told even if the step, whose
+// calls failed meanwhile, was quicker to end.
+const farewell = syscall.SIGTERM
+
+// wasStopped tells, of one that has ended, whether it was told to.
+func (s *supervisor) wasStopped() bool {
+	status, ok := s.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return s.over.Load() && ok && status.Signaled() && status.Signal() == farewell
 }
 
 // stop ends the supervisor when no process of the step is left, and tells
@@ -91,7 +103,7 @@ func (s *supervisor) stop() error {
 		return nil
 	}
 	s.over.Store(true)
-	_ = s.cmd.Process.Kill() // it may have ended by itself
+	_ = s.cmd.Process.Signal(farewell) // it may have ended by itself
 	<-s.ended
 	return s.err
 }

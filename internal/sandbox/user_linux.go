@@ -3,13 +3,13 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/inroot"
 )
 
 const (
@@ -23,11 +23,11 @@ const (
 // user's own ones of /etc/passwd and /etc/group are taken; a user id that the
 // image does not know is in group 0, as with Docker.
 func LookupUser(rootfs, user string) (*Identity, error) {
-	root, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	root, err := inroot.OpenRoot(rootfs, "the image")
 	if err != nil {
-		return nil, fmt.Errorf("open the root %s: %w", rootfs, err)
+		return nil, err
 	}
-	defer unix.Close(root)
+	defer root.Close()
 	name, group, _ := strings.Cut(user, ":")
 	id, login, err := findUser(root, name)
 	if err != nil {
@@ -56,7 +56,7 @@ func LookupUser(rootfs, user string) (*Identity, error) {
 }
 
 // findUser returns the user and, when the image knows it, its login name.
-func findUser(root int, name string) (*Identity, string, error) {
+func findUser(root *inroot.Root, name string) (*Identity, string, error) {
 	if name == "" {
 		name = "0"
 	}
@@ -64,7 +64,7 @@ func findUser(root int, name string) (*Identity, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("user %q: %w", name, err)
 	}
-	passwd, err := readUserFile(root, "etc/passwd")
+	passwd, err := readUserFile(root, "/etc/passwd")
 	if err != nil {
 		return nil, "", err
 	}
@@ -105,7 +105,7 @@ func passwdEntry(f []string) (*Identity, error) {
 	return id, nil
 }
 
-func findGroup(root int, name string) (uint32, error) {
+func findGroup(root *inroot.Root, name string) (uint32, error) {
 	gid, numeric, err := parseID(name)
 	if err != nil {
 		return 0, fmt.Errorf("group %q: %w", name, err)
@@ -113,7 +113,7 @@ func findGroup(root int, name string) (uint32, error) {
 	if numeric {
 		return gid, nil
 	}
-	file, err := readUserFile(root, "etc/group")
+	file, err := readUserFile(root, "/etc/group")
 	if err != nil {
 		return 0, err
 	}
@@ -131,8 +131,8 @@ func findGroup(root int, name string) (uint32, error) {
 	return 0, fmt.Errorf("group %q is not in /etc/group of the image", name)
 }
 
-func groupsOf(root int, login string) ([]uint32, error) {
-	file, err := readUserFile(root, "etc/group")
+func groupsOf(root *inroot.Root, login string) ([]uint32, error) {
+	file, err := readUserFile(root, "/etc/group")
 	if err != nil {
 		return nil, err
 	}
@@ -173,41 +173,11 @@ func parseID(s string) (id uint32, numeric bool, err error) {
 	return uint32(n), true, nil
 }
 
-// readUserFile reads a file that an image wrote. It looks before it opens:
-// opening a pipe waits, and opening a device may do anything. A missing file
-// is empty.
-func readUserFile(root int, name string) (string, error) {
-	fail := func(err error) (string, error) {
-		return "", fmt.Errorf("read /%s of the image: %w", name, err)
-	}
-	fd, err := unix.Openat2(root, name, &unix.OpenHow{
-		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
+// readUserFile reads a file that an image wrote. A missing one is empty.
+func readUserFile(root *inroot.Root, name string) (string, error) {
+	data, err := root.ReadFile(name, maxUserFile)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return "", nil
 	}
-	if err != nil {
-		return fail(err)
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return fail(err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fail(errors.New("not a regular file"))
-	}
-	f, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(fd), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		return fail(err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxUserFile+1))
-	if err != nil {
-		return fail(err)
-	}
-	if len(data) > maxUserFile {
-		return fail(errors.New("it exceeds 10 MiB"))
-	}
-	return string(data), nil
+	return string(data), err
 }

@@ -74,7 +74,7 @@ func (e *ensuring) layer(ctx context.Context, i int) error {
 		defer unlock()
 		if path, ok = e.find(alone, i); !ok {
 			if path, err = e.unpack(ctx, alone, i, unlock); err != nil {
-				return l.failed(err)
+				return l.Failed(err)
 			}
 		}
 	}
@@ -84,8 +84,8 @@ func (e *ensuring) layer(ctx context.Context, i int) error {
 	return nil
 }
 
-// failed says which layer, and of which image, an error is about.
-func (l *Layer) failed(err error) error {
+// Failed says which layer, and of which image, an error is about.
+func (l *Layer) Failed(err error) error {
 	if l.Origin == "" {
 		return fmt.Errorf("layer %s: %w", l.DiffID, err)
 	}

@@ -40,6 +40,13 @@ func NewManager(dir *cache.Dir, flavour Flavour) (*Manager, error) {
 	return m, m.makeGrounds()
 }
 
+// RemainsOfTrees tells whether managers of dead processes have left something that
+// NewManager or SweepTrees removes.
+func RemainsOfTrees(dir *cache.Dir) bool { return Remains(dir, tempPrefix) }
+
+// SweepTrees removes what NewManager does.
+func SweepTrees(dir *cache.Dir) error { return Sweep(dir, tempPrefix, nil) }
+
 // form is what package tree calls a flavour.
 func (f Flavour) form() tree.Form {
 	switch f {

@@ -266,7 +266,7 @@ func TestOldMountCall(t *testing.T) {
 func TestSweep(t *testing.T) {
 	dir := newStore(t)
 	live := newManager(t, dir)
-	dead, err := dir.TempDir(tempPrefix + "*")
+	dead, err := os.MkdirTemp(filepath.Join(dir.Path(), "tmp"), tempPrefix+"*")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,9 @@ func OpenTemp(dir *cache.Dir, prefix string, rescue func(path string) error) (*T
 	if err := sweep(filepath.Join(dir.Path(), "tmp"), prefix, rescue); err != nil {
 		return nil, fmt.Errorf("remove what a dead process left: %w", err)
 	}
-	path, err := dir.TempDir(prefix + "*")
+	// Without a number of the store's in its name: it has a lock of its own, which
+	// steps inherit.
+	path, err := os.MkdirTemp(filepath.Join(dir.Path(), "tmp"), prefix+"*")
 	if err != nil {
 		return nil, fmt.Errorf("temporary directory: %w", err)
 	}
@@ -48,6 +50,32 @@ func OpenTemp(dir *cache.Dir, prefix string, rescue func(path string) error) (*T
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return &Temp{Path: path, Lock: lock}, nil
+}
+
+// Sweep removes the directories of dead processes as OpenTemp does.
+func Sweep(dir *cache.Dir, prefix string, rescue func(path string) error) error {
+	unlock, err := dir.Lock(context.Background(), "temporary trees")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return sweep(filepath.Join(dir.Path(), "tmp"), prefix, rescue)
+}
+
+// Remains tells whether there is something for Sweep to do.
+func Remains(dir *cache.Dir, prefix string) bool {
+	tmp := filepath.Join(dir.Path(), "tmp")
+	entries, _ := os.ReadDir(tmp) // unreadable: nothing can be done about it
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), prefix) || !e.IsDir() {
+			continue
+		}
+		if lock, err := lockDir(filepath.Join(tmp, e.Name())); err == nil {
+			lock.Close()
+			return true
+		}
+	}
+	return false
 }
 
 // Name returns a path in the directory that nobody else is given.

@@ -21,6 +21,7 @@ import (
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/progress"
 	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/internal/source/local"
 	"github.com/ocibuild/ocibuild/internal/worker"
 	"github.com/ocibuild/ocibuild/layer"
 )
@@ -33,7 +34,7 @@ type Solver struct {
 	// Layer finds the layer of a record: in the store, or where it came from.
 	Layer func(l cache.Layer) (*layer.Layer, error)
 	// Local opens a directory of this machine by its name in the graph.
-	Local func(op *graph.Local) (*source.Local, error)
+	Local func(op *graph.Local) (*local.Dir, error)
 	// Remote finds what an HTTP or a Git operation means; nil if there are none.
 	Remote func(op graph.Op) (Remote, error)
 	// Worker starts the process that runs commands, the first time a step

@@ -20,6 +20,7 @@ import (
 	"github.com/ocibuild/ocibuild/internal/faces"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/internal/source/local"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -68,8 +69,8 @@ func (f *fixture) solver(store *faces.Store) *Solver {
 			}
 			return store.Local(l), nil
 		},
-		Local: func(op *graph.Local) (*source.Local, error) {
-			return source.OpenLocal(f.dir, op.Exclude, op.Include, nil)
+		Local: func(op *graph.Local) (*local.Dir, error) {
+			return local.Open(f.dir, op.Exclude, op.Include, nil)
 		},
 	}
 }

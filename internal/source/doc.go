@@ -1,6 +1,5 @@
-// Package source is where files come from outside: base images, in the local
-// store or a registry, and the directories of this machine that a build reads.
-// Each kind is a file of its own. Finding a source reads no more than its
-// description: an image's manifest and config, a directory's names. Nothing of
-// a directory is followed out of it.
+// Package source is where base images come from: the local store, a registry,
+// or an OCI layout. Finding one reads no more than its manifest and config,
+// whose word is not taken for anything. What else a build reads is next door:
+// directories in local, files of the web in web, repositories in git.
 package source

@@ -35,7 +35,7 @@ type Layout struct {
 func OpenLayout(dir string) (*Layout, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, fmt.Errorf("OCI layout %s: %w", dir, cause(err))
+		return nil, fmt.Errorf("OCI layout %s: %w", dir, pathless(err))
 	}
 	if _, err := root.Stat("index.json"); err != nil {
 		root.Close()
@@ -52,7 +52,7 @@ func (l *Layout) Close() error { return l.root.Close() }
 func (l *Layout) Find(tag string) (digest.Digest, error) {
 	f, err := l.root.Open("index.json")
 	if err != nil {
-		return "", fmt.Errorf("OCI layout %s: %w", l.dir, cause(err))
+		return "", fmt.Errorf("OCI layout %s: %w", l.dir, pathless(err))
 	}
 	defer f.Close()
 	var index ocispec.Index
@@ -131,8 +131,16 @@ func (l *Layout) blob(ctx context.Context, store *cache.Dir, d ocispec.Descripto
 		return fmt.Errorf("it has no blob %s", d.Digest)
 	}
 	if err != nil {
-		return fmt.Errorf("blob %s: %w", d.Digest, cause(err))
+		return fmt.Errorf("blob %s: %w", d.Digest, pathless(err))
 	}
 	defer f.Close()
 	return store.PutBlob(ctx, f, d.Digest, d.Size)
+}
+
+// pathless drops the path of a PathError, where ours says it better.
+func pathless(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	return err
 }

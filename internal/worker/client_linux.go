@@ -27,6 +27,7 @@ type Client struct {
 	Isolation, Trees string
 
 	options Options
+	store   func() (*cache.Dir, error) // for what only some steps need
 	conn    *conn
 	proc    *process
 
@@ -39,6 +40,7 @@ type Client struct {
 
 func newClient(o Options, c *conn, p *process) *Client {
 	w := &Client{options: o, conn: c, proc: p, calls: map[uint64]chan *message{}}
+	w.store = sync.OnceValues(func() (*cache.Dir, error) { return cache.OpenDir(o.Store) })
 	go w.listen()
 	return w
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/faces"
 	"github.com/ocibuild/ocibuild/internal/snapshot"
+	"github.com/ocibuild/ocibuild/internal/snapshot/kept"
 )
 
 // socketFD is where a worker finds its end of the socket.
@@ -114,8 +115,22 @@ func setUp(c *conn, m *message) (s *server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// Runtimes take no root that a symbolic link leads to.
+	path, err := filepath.EvalSymlinks(dir.Path())
+	if err != nil {
+		return nil, err
+	}
+	if path != dir.Path() {
+		if dir, err = cache.OpenDir(path); err != nil {
+			return nil, err
+		}
+	}
 	s = newServer(c, dir, &faces.Store{Dir: dir, Limits: g.Limits})
 	s.emulation.path = g.Path
+	// What the dead have left is of any rung: the next build may stand on another.
+	if err := errors.Join(kept.Sweep(dir), snapshot.SweepTrees(dir)); err != nil {
+		return nil, err
+	}
 	open := s.openOverlays
 	if g.Isolation == IsolationChroot {
 		open = s.openWholes
@@ -128,6 +143,10 @@ func setUp(c *conn, m *message) (s *server, err error) {
 	}
 	return s, nil
 }
+
+// Remains tells whether workers that were killed have left something in a store
+// that the next worker removes.
+func Remains(dir *cache.Dir) bool { return snapshot.RemainsOfTrees(dir) || kept.Remains(dir) }
 
 // openOverlays opens the trees of a rung that has mounts, and shows that they can
 // be used.
@@ -190,10 +209,10 @@ func isolate(isolation string) error {
 // flavour finds out which attributes overlayfs can use here: root of a
 // container may be root of a user namespace without knowing it.
 func flavour(dir *cache.Dir, isolation string) (snapshot.Flavour, error) {
-	path := filepath.Join(dir.Path(), "tmp")
 	if isolation == IsolationUsernsSingle {
-		return snapshot.Owned, probeOwners(path)
+		return snapshot.Owned, probeOwners(dir)
 	}
+	path := filepath.Join(dir.Path(), "tmp")
 	const name = "trusted.overlay.probe"
 	if err := unix.Setxattr(path, name, []byte("y"), 0); err != nil {
 		return snapshot.User, nil

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ocibuild/ocibuild/internal/inroot"
 	"github.com/ocibuild/ocibuild/internal/sandbox"
 	"github.com/ocibuild/ocibuild/internal/snapshot"
 )
@@ -76,22 +77,16 @@ func (a *attacher) tree(ctx context.Context, layers []snapshot.Layer) (string, e
 // choose opens the path selector as if root were the root of the file system,
 // so that no link in it leads out.
 func choose(root, selector string) (*os.File, error) {
-	dir, err := os.Open(root)
+	dir, err := inroot.OpenRoot(root, "the source")
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	for {
-		fd, err := unix.Openat2(int(dir.Fd()), "./"+selector, how)
-		if err == unix.EAGAIN || err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("source %s: %w", selector, err)
-		}
-		return os.NewFile(uintptr(fd), selector), nil
+	fd, err := inroot.Open(dir.FD(), "/"+selector, unix.O_PATH, inroot.Within)
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", selector, err)
 	}
+	return os.NewFile(uintptr(fd), selector), nil
 }
 
 // pin binds an open file or directory to a path of its own: the sandbox is

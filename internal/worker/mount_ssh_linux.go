@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -40,8 +39,7 @@ func (c *Client) sockets(ctx context.Context, r *Request) (*Request, []*forward.
 			own.Mounts = slices.Clone(r.Mounts)
 			r = &own
 		}
-		// In the store, where the worker can change its owner.
-		s, err := forward.Listen(ctx, filepath.Join(c.options.Store, "tmp"), m.Serve)
+		s, err := c.serveSocket(ctx, m.Serve)
 		if err != nil {
 			return nil, nil, errors.Join(err, closeSockets(made))
 		}
@@ -49,6 +47,19 @@ func (c *Client) sockets(ctx context.Context, r *Request) (*Request, []*forward.
 		r.Mounts[i].Source = s.Path
 	}
 	return r, made, nil
+}
+
+// serveSocket makes a socket in the store, where the worker can change its owner.
+func (c *Client) serveSocket(ctx context.Context, serve forward.Serve) (*forward.Socket, error) {
+	store, err := c.store()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := store.TempDir("agent-*")
+	if err != nil {
+		return nil, err
+	}
+	return forward.Listen(ctx, dir, serve)
 }
 
 func closeSockets(made []*forward.Socket) error {

@@ -7,6 +7,8 @@ import (
 	"os"
 	goruntime "runtime"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ocibuild/ocibuild/internal/sandbox"
 	"github.com/ocibuild/ocibuild/internal/sandbox/binfmt"
 	"github.com/ocibuild/ocibuild/internal/sandbox/bundle"
@@ -53,6 +55,10 @@ func (s *server) through(spec *sandbox.Spec) (done func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// In memory, and only for us: it tells of the environment, in which secrets may be.
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=700"); err != nil {
+		return nil, fmt.Errorf("mount memory for the runtime: %w", errors.Join(err, os.Remove(dir)))
+	}
 	spec.Runtime, spec.RuntimeDir = s.runtime, dir
-	return func() error { return os.RemoveAll(dir) }, nil
+	return func() error { return errors.Join(unix.Unmount(dir, unix.MNT_DETACH), os.Remove(dir)) }, nil
 }

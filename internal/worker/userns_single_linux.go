@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/owner"
 	"github.com/ocibuild/ocibuild/internal/sandbox/notify"
 )
@@ -39,8 +40,8 @@ func usernsSingleHint(err error) string {
 }
 
 // probeOwners sets and reads owners in the store, on which everything rests.
-func probeOwners(tmp string) error {
-	dir, err := os.MkdirTemp(tmp, "owners-")
+func probeOwners(store *cache.Dir) error {
+	dir, err := store.TempDir("owners-*")
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,9 @@ type Client struct{ Isolation string }
 // Start says that RUN needs Linux.
 func Start(context.Context, Options) (*Client, error) { return nil, errLinux }
 
+// Remains finds nothing outside Linux.
+func Remains(*cache.Dir) bool { return false }
+
 // Probe finds nothing outside Linux.
 func Probe(context.Context, Options) []Probed { return nil }
 

@@ -45,7 +45,11 @@ func New(r *Runtime, dir string, c *stage.Config) (*Bundle, error) {
 		return nil, err
 	}
 	b := &Bundle{state: filepath.Join(dir, "state"), log: filepath.Join(dir, "log")}
-	args := []string{r.Path, "--root", b.state, "--log", b.log, "--log-format", "json"}
+	log := b.log
+	if r.Name == crun {
+		log = "file:" + log // or a colon in it would mean something
+	}
+	args := []string{r.Path, "--root", b.state, "--log", log, "--log-format", "json"}
 	c.Runtime = &stage.Runtime{HostSys: hostSys, Env: environment}
 	// The step is in a group already, which is that of the runtime, too.
 	switch r.Name {

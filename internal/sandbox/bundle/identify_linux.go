@@ -10,13 +10,6 @@ import (
 	"syscall"
 )
 
-// The runtimes that need to be told more than all of them understand.
-const (
-	runc  = "runc"
-	crun  = "crun"
-	runsc = "runsc"
-)
-
 // Identify asks the program at an absolute path which runtime it is.
 func Identify(ctx context.Context, program string) (*Runtime, error) {
 	cmd := exec.CommandContext(ctx, program, "--version")
@@ -30,9 +23,15 @@ func Identify(ctx context.Context, program string) (*Runtime, error) {
 		}
 		return nil, fmt.Errorf("ask %s for its version: %w", program, err)
 	}
-	name, _, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
-	if name == "" {
-		name = path.Base(program)
+	// As in "runc version 1.4.3".
+	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	r := &Runtime{Path: program, Name: path.Base(program)}
+	words := strings.Fields(line)
+	if len(words) > 0 {
+		r.Name = words[0]
 	}
-	return &Runtime{Path: program, Name: name}, nil
+	if len(words) > 2 && words[1] == "version" {
+		r.Version = words[2]
+	}
+	return r, nil
 }

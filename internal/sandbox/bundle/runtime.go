@@ -11,8 +11,9 @@ import (
 
 // Runtime is an OCI runtime of this machine.
 type Runtime struct {
-	Path string // absolute
-	Name string // what it calls itself, such as "runc"
+	Path    string // absolute
+	Name    string // what it calls itself, such as "runc"
+	Version string // as it says it; empty if it does not
 }
 
 // Find returns the absolute path of a runtime that is named by a path, or by a

@@ -36,6 +36,9 @@ func translate(c *stage.Config) (spec *specs.Spec, hostSys bool, err error) {
 	if c.Loopback {
 		linux.Namespaces = append(linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
 	}
+	if c.Profile != nil {
+		linux.MountLabel = c.Profile.Files
+	}
 	if !c.Insecure {
 		if linux.MaskedPaths, err = stage.Hidden(); err != nil {
 			return nil, false, err
@@ -103,11 +106,19 @@ func processOf(c *stage.Config) (*specs.Process, error) {
 		return nil, err
 	}
 	umask := uint32(0o022)
-	return &specs.Process{
+	p := &specs.Process{
 		Args: c.Args, Env: withPath(c.Env), Cwd: c.Cwd,
 		User:         specs.User{UID: c.UID, GID: c.GID, AdditionalGids: c.Groups, Umask: &umask},
 		Capabilities: capabilities, Rlimits: limits, OOMScoreAdj: score,
-	}, nil
+	}
+	switch {
+	case c.Profile == nil:
+	case c.Profile.Files != "":
+		p.SelinuxLabel = c.Profile.Name
+	default:
+		p.ApparmorProfile = c.Profile.Name
+	}
+	return p, nil
 }
 
 // withPath makes sure that there is a PATH: runtimes find nothing without one.

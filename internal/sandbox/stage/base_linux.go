@@ -3,18 +3,19 @@ package stage
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/inroot"
 )
 
 // enterTree builds the step's mounts and makes them the root of this process.
-func enterTree(c *Config) (*tree, error) {
+func enterTree(c *Config) error {
 	t, err := buildTree(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return t, t.enter()
+	return t.enter()
 }
 
 // buildTree builds the step's mounts where its root is.
@@ -44,7 +45,7 @@ func buildTree(c *Config) (*tree, error) {
 	}
 	for i := range c.Mounts {
 		m := &c.Mounts[i]
-		if err := t.mountOne(m, sources[i], files, i); err != nil {
+		if err := t.mountOne(c, m, sources[i], files, i); err != nil {
 			return nil, fmt.Errorf("mount %s at %s: %w", m.Kind, m.Target, err)
 		}
 	}
@@ -52,7 +53,7 @@ func buildTree(c *Config) (*tree, error) {
 		return nil, fmt.Errorf("make the working directory %s: %w", c.Cwd, err)
 	}
 	if c.ReadOnlyRoot { // now that nothing more is made in it
-		if err := setAttrs(t.fd, readOnly, false); err != nil {
+		if err := setAttrs(t.root.FD(), readOnly, false); err != nil {
 			return nil, fmt.Errorf("make the root read-only: %w", err)
 		}
 	}
@@ -80,11 +81,7 @@ func attachRoot(c *Config, fd int) (*tree, error) {
 	if err := attachAt(fd, unix.AT_FDCWD, c.Rootfs); err != nil {
 		return nil, fmt.Errorf("mount the root %s: %w", c.Rootfs, err)
 	}
-	prefix, err := readlink(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd))
-	if err != nil {
-		return nil, fmt.Errorf("find the path of the root %s: %w", c.Rootfs, err)
-	}
-	t := &tree{fd: fd, prefix: prefix, mount: mountOf(fd), uid: c.UID, gid: c.GID, noted: len(c.Notify) > 0}
+	t := &tree{root: inroot.NewRoot(fd, "the image"), mount: mountOf(fd), uid: c.UID, gid: c.GID, noted: len(c.Notify) > 0}
 	if t.mount == 0 {
 		return nil, errors.New("the kernel does not tell mounts apart (statx mount id, Linux 5.8)")
 	}
@@ -117,7 +114,7 @@ func (t *tree) furnish(c *Config) error {
 	}
 	// Paths below are relative to the new root: one call a mount is enough,
 	// since all of them lie in file systems that were made a moment ago.
-	if err := unix.Fchdir(t.fd); err != nil {
+	if err := unix.Fchdir(t.root.FD()); err != nil {
 		return fmt.Errorf("go to the root: %w", err)
 	}
 	return protect(c)
@@ -140,9 +137,9 @@ func (t *tree) attachBase(mount int, name string) error {
 
 // basePlace opens the place of such a mount, and makes it when missing.
 func (t *tree) basePlace(name string) (int, error) {
-	fd, err := unix.Openat(t.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(t.root.FD(), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
-		fd, err = t.create(t.fd, name, stubDir)
+		fd, err = t.create(t.root.FD(), name, stubDir)
 	}
 	if err != nil {
 		return -1, fmt.Errorf("open /%s of the image: %w", name, err)
@@ -168,7 +165,10 @@ func (t *tree) mountSys(c *Config) error {
 		if err != nil {
 			return fmt.Errorf("mount /sys: %w", err)
 		}
-		return t.attachBase(sys, "sys")
+		if err := t.attachBase(sys, "sys"); err != nil {
+			return err
+		}
+		return t.hideGroups(c, attrs)
 	}
 	if err != nil {
 		return fmt.Errorf("mount /sys: %w", err)
@@ -176,28 +176,52 @@ func (t *tree) mountSys(c *Config) error {
 	if err := t.attachBase(sys, "sys"); err != nil {
 		return err
 	}
-	return t.mountCgroup(attrs)
+	_, err = t.mountCgroup(attrs)
+	return err
+}
+
+// hideGroups covers the host's control groups, which a copy of its /sys brings
+// along: their names tell what else runs there, and a program that looks for its
+// own limits would find those of the machine.
+func (t *tree) hideGroups(c *Config, attrs int) error {
+	if c.Insecure {
+		return nil
+	}
+	if c.Runtime == nil { // whose namespace of control groups is yet to be made
+		if shown, err := t.mountCgroup(attrs); shown || err != nil {
+			return err
+		}
+	}
+	empty, err := newFS("tmpfs", noSuidDevExec|readOnly, "mode=755", "nr_inodes=1")
+	if err != nil {
+		return fmt.Errorf("hide %s: %w", groups, err)
+	}
+	defer unix.Close(empty)
+	if err := attachAt(empty, t.root.FD(), groups[1:]); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("hide %s: %w", groups, err)
+	}
+	return nil
 }
 
 // mountCgroup shows the step its own control group where the host has the
 // unified hierarchy. Elsewhere the directory stays empty, which programs take
 // as "no limits".
-func (t *tree) mountCgroup(attrs int) error {
+func (t *tree) mountCgroup(attrs int) (shown bool, err error) {
 	if !Unified() {
-		return nil
+		return false, nil
 	}
 	fd, err := newFS("cgroup2", attrs)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EBUSY) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("mount /sys/fs/cgroup: %w", err)
+		return false, fmt.Errorf("mount %s: %w", groups, err)
 	}
 	defer unix.Close(fd)
-	if err := attachAt(fd, t.fd, "sys/fs/cgroup"); err != nil {
-		return fmt.Errorf("mount /sys/fs/cgroup: %w", err)
+	if err := attachAt(fd, t.root.FD(), groups[1:]); err != nil {
+		return false, fmt.Errorf("mount %s: %w", groups, err)
 	}
-	return nil
+	return true, nil
 }
 
 // Unified tells whether the host has the unified hierarchy of control groups alone.
@@ -208,7 +232,7 @@ func Unified() bool {
 
 // enter makes the tree the root of this process and lets go of the host's.
 func (t *tree) enter() error {
-	if err := unix.Fchdir(t.fd); err != nil {
+	if err := unix.Fchdir(t.root.FD()); err != nil {
 		return fmt.Errorf("go to the root: %w", err)
 	}
 	// Not chroot: a process with CAP_SYS_CHROOT walks out of that again. With

@@ -24,7 +24,7 @@ func (t *tree) mountBinfmt(emulators []Emulator) error {
 			return fmt.Errorf("register %s in binfmt_misc: %w", emulators[i].File, err)
 		}
 	}
-	if err := attachAt(mount, t.fd, "proc/sys/fs/binfmt_misc"); err != nil {
+	if err := attachAt(mount, t.root.FD(), "proc/sys/fs/binfmt_misc"); err != nil {
 		return fmt.Errorf("keep binfmt_misc: %w", err)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -18,13 +17,16 @@ func runChrooted() error {
 	if err != nil {
 		return err
 	}
-	unix.Umask(0o022)
+	forgetBuilder()
 	if !c.Interactive {
 		if _, err := unix.Setsid(); err != nil {
 			return fmt.Errorf("make a session: %w", err)
 		}
 	}
 	raiseOOMScore()
+	if err := confine(c.Profile); err != nil {
+		return err
+	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("make the stage unreadable: %w", err)
 	}
@@ -34,41 +36,8 @@ func runChrooted() error {
 	if err := unix.Chdir("/"); err != nil {
 		return fmt.Errorf("go to the new root: %w", err)
 	}
-	if err := giveUpRights(c); err != nil {
+	if err := giveUpRights(c, chrootCapabilities, true); err != nil {
 		return err
 	}
 	return execute(c)
-}
-
-func giveUpRights(c *Config) error {
-	ownStdio(c.UID)
-	if err := setLimits(c.Rlimits); err != nil {
-		return err
-	}
-	keep := chrootCapabilities
-	if c.Insecure {
-		keep = ^uint64(0)
-	}
-	// A container without CAP_SYS_ADMIN has a filter of its own, under which the
-	// command is as well.
-	if err := installFilter(c.Seccomp); err != nil && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EPERM) {
-		return err
-	}
-	// Without CAP_SETPCAP nothing can be dropped for good: programs that root
-	// executes have the rest again. They have no more than the builder has.
-	if err := dropBounding(keep); err != nil && !errors.Is(err, unix.EPERM) {
-		return err
-	}
-	if c.Insecure { // or another user than root would lose them all
-		if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
-			return fmt.Errorf("keep the capabilities: %w", err)
-		}
-	}
-	if err := setIDs(c); err != nil {
-		return err
-	}
-	if c.UID != 0 && !c.Insecure {
-		keep = 0
-	}
-	return setCapabilities(keep, c.Insecure)
 }

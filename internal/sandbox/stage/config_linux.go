@@ -41,6 +41,8 @@ type Config struct {
 	// Notify is a second such filter, for a step that has one id only: of calls
 	// that a supervisor answers. Owners then stand in attributes.
 	Notify []byte
+	// Profile confines the command beyond all that; nil for none.
+	Profile *Profile
 	// Runtime runs the command in place of this program; nil for none.
 	Runtime *Runtime
 }
@@ -51,6 +53,14 @@ type Runtime struct {
 	HostSys      bool     // /sys is the host's, brought along by the stage
 	HideUnified  bool     // of control groups, where it stands beside others
 	FreezeGroups bool     // control groups cannot be made or changed
+}
+
+// Profile is one of a security module of the kernel.
+type Profile struct {
+	Name  string // for errors
+	Attr  string // the file in /proc/thread-self/attr to write Text to
+	Text  string
+	Files string // label of file systems that are made for the step, "" for none
 }
 
 // Rlimit is a limit of setrlimit(2).

@@ -25,7 +25,7 @@ var devLinks = [][2]string{
 // mountDev builds /dev from nothing. What the image has there is never looked
 // at, so no link in it can lead a device or a mount astray.
 func (t *tree) mountDev(c *Config) error {
-	dev, err := newFS("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "mode=755", "size=65536k")
+	dev, err := newFS("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, c.labelled("mode=755", "size=65536k")...)
 	if err != nil {
 		return fmt.Errorf("mount /dev: %w", err)
 	}
@@ -51,7 +51,7 @@ func (t *tree) mountDev(c *Config) error {
 			return err
 		}
 	}
-	return mountDevDirs(keep, c.Runtime != nil)
+	return mountDevDirs(keep, c)
 }
 
 func makeDevices(dev int) error {
@@ -93,25 +93,25 @@ func bindDevice(dev int, name string, number uint64) error {
 	return attachAt(fd, dev, name)
 }
 
-func mountDevDirs(dev int, runtime bool) error {
-	pts, err := newFS("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "ptmxmode=0666", "mode=0620", "gid=5")
+func mountDevDirs(dev int, c *Config) error {
+	pts, err := newFS("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, c.labelled("ptmxmode=0666", "mode=0620", "gid=5")...)
 	if errors.Is(err, unix.EINVAL) { // group 5, "tty" everywhere, is not mapped
-		pts, err = newFS("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "ptmxmode=0666", "mode=0620")
+		pts, err = newFS("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, c.labelled("ptmxmode=0666", "mode=0620")...)
 	}
 	if err := attachNew(dev, "pts", pts, err); err != nil {
 		return err
 	}
-	fd, err := newFS("tmpfs", noSuidDevExec, "mode=1777", "size=64m")
+	fd, err := newFS("tmpfs", noSuidDevExec, c.labelled("mode=1777", "size=64m")...)
 	if err := attachNew(dev, "shm", fd, err); err != nil {
 		return err
 	}
-	if runtime { // the queues belong to a namespace that it has not made yet
+	if c.Runtime != nil { // the queues belong to a namespace that it has not made yet
 		if err := unix.Mkdirat(dev, "mqueue", 0o755); err != nil {
 			return fmt.Errorf("make /dev/mqueue: %w", err)
 		}
 		return nil
 	}
-	fd, err = newFS("mqueue", noSuidDevExec)
+	fd, err = newFS("mqueue", noSuidDevExec, c.labelled()...)
 	return attachNew(dev, "mqueue", fd, err)
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/inroot"
 )
 
 // DefaultPath is where a command is looked for when PATH is not set.
@@ -24,8 +26,7 @@ func execute(c *Config) error {
 	if err := changeDir(c.Cwd); err != nil {
 		return fmt.Errorf("change to the working directory %s: %w", c.Cwd, err)
 	}
-	// Marked, not closed: the Go runtime would miss its own descriptors.
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	if err := shutFiles(); err != nil {
 		return fmt.Errorf("close the builder's files: %w", err)
 	}
 	if err := report(Report{Ready: true}); err != nil {
@@ -75,9 +76,7 @@ var errInterpreter = errors.New("the interpreter or loader it names is missing i
 
 func exec(name string, c *Config) error {
 	// A path through /proc/self/exe would start the builder's program.
-	fd, err := unix.Openat2(unix.AT_FDCWD, name, &unix.OpenHow{
-		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS,
-	})
+	fd, err := inroot.Open(unix.AT_FDCWD, name, unix.O_PATH, inroot.Own)
 	if err != nil {
 		return err
 	}
@@ -113,13 +112,14 @@ func explain(name string, err error) error {
 	return &execError{fmt.Sprintf("exec: %q: %s", name, why), code}
 }
 
+// errInProc: a working directory there may be one of the host, or of another process.
+var errInProc = errors.New("a step cannot work in /proc")
+
 // changeDir goes to the working directory with the rights of the step's user
 // and makes sure that it is inside the tree: a descriptor of the host, reached
 // through /proc, would be a way out.
 func changeDir(cwd string) error {
-	fd, err := unix.Openat2(unix.AT_FDCWD, cwd, &unix.OpenHow{
-		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS,
-	})
+	fd, err := inroot.Open(unix.AT_FDCWD, cwd, unix.O_PATH|unix.O_DIRECTORY, inroot.Own)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func changeDir(cwd string) error {
 		return errors.New("it is outside of the image")
 	}
 	if under(at, "/proc") {
-		return errors.New("a step cannot work in /proc")
+		return errInProc
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func attachFiles(c *Config) (int, error) {
 		}
 		if files < 0 {
 			var err error
-			if files, err = newFS("tmpfs", noSuidDevExec, "mode=700"); err != nil {
+			if files, err = newFS("tmpfs", noSuidDevExec, c.labelled("mode=700")...); err != nil {
 				return -1, fmt.Errorf("hold the file for %s: %w", m.Target, err)
 			}
 			if err := attachAt(files, unix.AT_FDCWD, c.Rootfs); err != nil {
@@ -83,12 +83,12 @@ func writeFile(dir int, name string, m *Mount, noted bool) error {
 }
 
 // mountOne puts one mount of the step in its place.
-func (t *tree) mountOne(m *Mount, source, files, index int) error {
+func (t *tree) mountOne(c *Config, m *Mount, source, files, index int) error {
 	fd, err := source, error(nil)
 	switch m.Kind {
 	case Bind:
 	case Tmpfs:
-		fd, err = newTmpfs(m, t.noted)
+		fd, err = newTmpfs(c, m, t.noted)
 	case File:
 		fd, err = cloneFile(files, index, m)
 	default:
@@ -110,7 +110,7 @@ func (t *tree) mountOne(m *Mount, source, files, index int) error {
 	return attach(fd, target)
 }
 
-func newTmpfs(m *Mount, noted bool) (int, error) {
+func newTmpfs(c *Config, m *Mount, noted bool) (int, error) {
 	options := []string{fmt.Sprintf("mode=%o", m.Mode)}
 	if m.Size > 0 {
 		options = append(options, fmt.Sprintf("size=%d", m.Size))
@@ -118,7 +118,7 @@ func newTmpfs(m *Mount, noted bool) (int, error) {
 	if !noted && (m.UID != 0 || m.GID != 0) {
 		options = append(options, fmt.Sprintf("uid=%d", m.UID), fmt.Sprintf("gid=%d", m.GID))
 	}
-	fd, err := newFS("tmpfs", noSuidDev, options...)
+	fd, err := newFS("tmpfs", noSuidDev, c.labelled(options...)...)
 	if err != nil {
 		return -1, err
 	}
@@ -188,7 +188,7 @@ func (t *tree) target(m *Mount, dir bool) (int, error) {
 // refuse asks where a target really is: a link in the image can turn any name
 // into one that would undo the protection of /proc and /sys.
 func (t *tree) refuse(fd int) error {
-	at, err := t.pathOf(fd)
+	at, err := t.root.PathOf(fd)
 	if err != nil {
 		return err
 	}
@@ -218,5 +218,9 @@ func (t *tree) makeCwd(cwd string) error {
 	if dir, err := isDir(fd); err != nil || !dir {
 		return unix.ENOTDIR
 	}
-	return nil
+	at, err := t.root.PathOf(fd)
+	if err == nil && under(at, "/proc") {
+		err = errInProc
+	}
+	return err
 }

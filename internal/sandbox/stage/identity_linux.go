@@ -14,10 +14,14 @@ const capabilities uint64 = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<un
 	1<<unix.CAP_SETUID | 1<<unix.CAP_SETFCAP | 1<<unix.CAP_SETPCAP | 1<<unix.CAP_NET_BIND_SERVICE |
 	1<<unix.CAP_SYS_CHROOT | 1<<unix.CAP_KILL | 1<<unix.CAP_AUDIT_WRITE
 
-// prepareIdentity gives up rights. All calls are raw: Go's own change the
-// credentials of every thread, which costs a round of signals and is of no use
-// where execve is about to end the other threads.
-func prepareIdentity(c *Config, _ *tree) error {
+// errRights are how the kernel says that this process may not do something.
+func errRights(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }
+
+// giveUpRights becomes the user of the step, with the capabilities of keep at
+// most. lenient tells that this process may lack the rights to give some up. All
+// calls are raw: Go's own change the credentials of every thread, which costs a
+// round of signals and is of no use where execve is about to end the other threads.
+func giveUpRights(c *Config, keep uint64, lenient bool) error {
 	ownStdio(c.UID)
 	if err := setLimits(c.Rlimits); err != nil {
 		return err
@@ -26,7 +30,6 @@ func prepareIdentity(c *Config, _ *tree) error {
 	// Where the kernel has no keyrings, or forbids new ones, there is no harm:
 	// the filter below denies all three calls.
 	_, _, _ = unix.RawSyscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0)
-	keep := capabilities
 	if c.Insecure {
 		keep = ^uint64(0)
 	}
@@ -35,11 +38,14 @@ func prepareIdentity(c *Config, _ *tree) error {
 		return err
 	}
 	// While CAP_SYS_ADMIN is still here: without it the kernel asks for
-	// no_new_privs, with which sudo and su in a step would not work.
-	if err := installFilter(c.Seccomp); err != nil {
+	// no_new_privs, with which sudo and su in a step would not work. A container
+	// without it has a filter of its own, under which the command is as well.
+	if err := installFilter(c.Seccomp); err != nil && (!lenient || !errRights(err)) {
 		return err
 	}
-	if err := dropBounding(keep); err != nil {
+	// Without CAP_SETPCAP nothing can be dropped for good: programs that root
+	// executes have the rest again. They have no more than the builder has.
+	if err := dropBounding(keep); err != nil && (!lenient || !errRights(err)) {
 		return err
 	}
 	if c.Insecure { // or another user than root would lose them all

@@ -14,8 +14,8 @@ import (
 func TestImportsStayFew(t *testing.T) {
 	const ours = "github.com/ocibuild/ocibuild/internal/"
 	allowed := " bytes encoding/binary encoding/json errors fmt golang.org/x/sys/unix io os path slices strconv strings unsafe " +
-		ours + "owner " + ours + "sandbox/notify "
-	for _, dir := range []string{".", "../notify", "../../owner"} {
+		ours + "inroot " + ours + "owner " + ours + "sandbox/notify "
+	for _, dir := range []string{".", "../notify", "../../owner", "../../inroot"} {
 		checkImports(t, dir, allowed)
 	}
 }

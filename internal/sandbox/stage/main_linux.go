@@ -61,11 +61,10 @@ func run() error {
 	if err := prepareProcess(c); err != nil {
 		return err
 	}
-	r, err := enterTree(c)
-	if err != nil {
+	if err := enterTree(c); err != nil {
 		return err
 	}
-	if err := prepareIdentity(c, r); err != nil {
+	if err := giveUpRights(c, capabilities, false); err != nil {
 		return err
 	}
 	return execute(c)

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,8 +12,11 @@ import (
 
 // prepareProcess sets what does not depend on the tree.
 func prepareProcess(c *Config) error {
-	unix.Umask(0o022)
+	forgetBuilder()
 	raiseOOMScore()
+	if err := confine(c.Profile); err != nil {
+		return err
+	}
 	// Nothing may look into this process while it holds handles of the host.
 	// After raiseOOMScore: the files of a process that is not dumpable belong
 	// to the real root, which in a user namespace is somebody else.
@@ -26,6 +30,9 @@ func prepareProcess(c *Config) error {
 	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
 		return fmt.Errorf("set the host name to %q: %w", c.Hostname, err)
 	}
+	if err := leaveDomain(); err != nil {
+		return err
+	}
 	if c.Loopback {
 		if err := loopbackUp(); err != nil {
 			return fmt.Errorf("bring up the loopback device: %w", err)
@@ -33,6 +40,23 @@ func prepareProcess(c *Config) error {
 	}
 	if c.Interactive {
 		return takeTerminal()
+	}
+	return nil
+}
+
+// forgetBuilder gives the step the habits of a fresh process where the builder
+// may have others: what mode new files have, and how the kernel presents itself
+// (the personality of setarch).
+func forgetBuilder() {
+	unix.Umask(0o022)
+	_, _, _ = unix.RawSyscall(unix.SYS_PERSONALITY, 0, 0, 0) // a filter that forbids it forbids to have another
+}
+
+// leaveDomain gives the step the name of a NIS domain that machines without one
+// have: a new namespace begins with that of the old one.
+func leaveDomain() error {
+	if err := unix.Setdomainname([]byte("(none)")); err != nil {
+		return fmt.Errorf("leave the domain of the machine: %w", err)
 	}
 	return nil
 }
@@ -94,6 +118,27 @@ func takeTerminal() error {
 	}
 	if err := unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, 1); err != nil {
 		return fmt.Errorf("take the terminal: %w", err)
+	}
+	return nil
+}
+
+// shutFiles closes all but the standard files when the command is executed. They
+// are marked for that: the Go runtime would miss its own descriptors.
+func shutFiles() error {
+	err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+	if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	// Before Linux 5.9, or in a container whose filter is older: one by one.
+	var files unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &files); err != nil {
+		return err
+	}
+	_, limit := Files(files.Max)
+	for fd := uintptr(3); fd < uintptr(limit); fd++ {
+		if _, err := unix.FcntlInt(fd, unix.F_SETFD, unix.FD_CLOEXEC); err != nil && !errors.Is(err, unix.EBADF) {
+			return err
+		}
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ var (
 	}
 	// Where hosts mount other file systems in /sys.
 	mountedDirs = []string{
-		"sys/fs/bpf", "sys/fs/cgroup", "sys/fs/fuse/connections", "sys/fs/pstore", "sys/fs/resctrl", "sys/fs/selinux",
+		"sys/fs/bpf", "sys/fs/fuse/connections", "sys/fs/pstore", "sys/fs/resctrl", "sys/fs/selinux",
 		"sys/kernel/config", "sys/kernel/debug", "sys/kernel/security", "sys/kernel/tracing",
 	}
 	frozen = []string{"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"}

@@ -58,7 +58,13 @@ func Frozen() []string {
 // runRuntime builds the tree and becomes the runtime. As the first process of a
 // namespace of processes it takes along, at its end, whatever it has started.
 func runRuntime(c *Config) error {
-	unix.Umask(0o022)
+	forgetBuilder()
+	if err := unix.Unshare(unix.CLONE_NEWUTS); err != nil { // of which the runtime's own is a copy
+		return fmt.Errorf("make a namespace of names: %w", err)
+	}
+	if err := leaveDomain(); err != nil {
+		return err
+	}
 	t, err := buildTree(c)
 	if err != nil {
 		return err
@@ -70,7 +76,7 @@ func runRuntime(c *Config) error {
 	if err := showMachine(c.Runtime); err != nil {
 		return err
 	}
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	if err := shutFiles(); err != nil {
 		return fmt.Errorf("close the builder's files: %w", err)
 	}
 	if err := report(Report{Ready: true}); err != nil {
@@ -84,11 +90,15 @@ func runRuntime(c *Config) error {
 // and makes the places for what it mounts: it must find them all, or it would
 // make them itself and leave them in the image.
 func (t *tree) furnishForRuntime(c *Config) error {
-	proc, err := t.basePlace("proc")
+	// The runtime puts its own over it. Until then it keeps paths that lead
+	// through it from being taken for files of the image.
+	proc, err := newFS("proc", noSuidDevExec)
 	if err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	if err := t.attachBase(proc, "proc"); err != nil {
 		return err
 	}
-	unix.Close(proc)
 	if err := t.mountDev(c); err != nil {
 		return err
 	}

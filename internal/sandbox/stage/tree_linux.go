@@ -2,21 +2,19 @@ package stage
 
 import (
 	"errors"
-	"fmt"
-	"path"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/inroot"
 )
 
 // tree is the root of the step while it is being furnished.
 type tree struct {
-	fd     int    // O_PATH handle of the root directory, on the step's own mount of it
-	prefix string // how /proc/self/fd spells that directory
-	mount  uint64 // its mount, to tell the image's directories from mounted ones
-	uid    uint32
-	gid    uint32
-	noted  bool // owners stand in attributes
+	root  *inroot.Root // on the step's own mount of it
+	mount uint64       // its mount, to tell the image's directories from mounted ones
+	uid   uint32
+	gid   uint32
+	noted bool // owners stand in attributes
 }
 
 // A place is what ensure makes when nothing is there.
@@ -30,94 +28,28 @@ const (
 
 // open returns a handle of name, with symbolic links meant as inside the root.
 func (t *tree) open(name string) (int, error) {
-	how := &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	for {
-		fd, err := unix.Openat2(t.fd, name, how)
-		// EAGAIN: something was renamed meanwhile (a shared cache mount).
-		if err != unix.EINTR && err != unix.EAGAIN {
-			return fd, err
-		}
-	}
+	return t.root.Open(name, unix.O_PATH, inroot.Within)
 }
 
 // ensure opens name and makes it, and the directories above it, when missing.
 func (t *tree) ensure(name string, p place) (int, error) {
-	return t.walk(name, p, 0)
-}
-
-func (t *tree) walk(name string, p place, depth int) (int, error) {
-	if depth > 255 {
-		return -1, unix.ELOOP
-	}
-	fd, err := t.open(name)
-	if !errors.Is(err, unix.ENOENT) {
-		return fd, err
-	}
-	dir, base := split(name)
 	above := p
 	if p == stubFile {
 		above = stubDir
 	}
-	parent, err := t.walk(dir, above, depth+1)
+	at, err := t.root.Place(name, func(dir int, base string) (int, error) { return t.create(dir, base, above) })
 	if err != nil {
 		return -1, err
 	}
-	defer unix.Close(parent)
-	if base == "." || base == ".." {
-		return t.open(name) // what it leads through exists now
+	if at.FD >= 0 {
+		return at.FD, nil
 	}
-	link, err := readlink(parent, base)
-	if err != nil {
-		fd, err := t.create(parent, base, p)
-		if errors.Is(err, unix.EEXIST) { // made on the way, by a path like a/../a
-			return t.open(name)
-		}
-		return fd, err
+	defer unix.Close(at.Dir)
+	fd, err := t.create(at.Dir, at.Base, p)
+	if errors.Is(err, unix.EEXIST) { // another step, which shares what is mounted there, was faster
+		return t.open(name)
 	}
-	// A link to something missing: make what it means, inside the root.
-	if !strings.HasPrefix(link, "/") {
-		at, err := t.pathOf(parent)
-		if err != nil {
-			return -1, err
-		}
-		link = at + "/" + link
-	}
-	return t.walk(link, p, depth+1)
-}
-
-// split does not clean: ".." after a symbolic link must stay where it is.
-func split(name string) (dir, base string) {
-	name = strings.TrimRight(name, "/")
-	i := strings.LastIndexByte(name, '/')
-	if i <= 0 {
-		return "/", name[i+1:]
-	}
-	return name[:i], name[i+1:]
-}
-
-func readlink(dir int, name string) (string, error) {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(dir, name, buf)
-	if err != nil {
-		return "", err
-	}
-	return string(buf[:n]), nil
-}
-
-// pathOf returns the path of a handle inside the root, free of links.
-func (t *tree) pathOf(fd int) (string, error) {
-	full, err := readlink(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd))
-	if err != nil {
-		return "", err
-	}
-	inside, ok := strings.CutPrefix(full, t.prefix)
-	if !ok || inside != "" && inside[0] != '/' {
-		return "", fmt.Errorf("%s is outside of the root %s", full, t.prefix)
-	}
-	return path.Join("/", inside), nil
+	return fd, err
 }
 
 // create makes name in dir. A stub is reported, and the times of the directory
@@ -170,7 +102,7 @@ func (t *tree) remember(dir, fd int, name string, before *unix.Stat_t) error {
 	if err := unix.Fstat(dir, &parent); err != nil {
 		return err
 	}
-	at, err := t.pathOf(dir)
+	at, err := t.root.PathOf(dir)
 	if err != nil {
 		return err
 	}

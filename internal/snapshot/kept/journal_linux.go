@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,13 +54,14 @@ func rescue(temp string) error {
 
 // eachNote calls f with what the trees of a manager have borrowed.
 func eachNote(temp string, f func(n *note, tree string) error) error {
-	journals, err := filepath.Glob(filepath.Join(temp, "*", journal))
-	if err != nil {
+	trees, err := os.ReadDir(temp) // no pattern: a store's path may look like one
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	for _, j := range journals {
+	for _, t := range trees {
+		j := filepath.Join(temp, t.Name(), journal)
 		data, err := os.ReadFile(j)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 			continue
 		}
 		if err != nil {
@@ -102,13 +104,15 @@ func (m *Manager) Recall(ctx context.Context, source string) error {
 
 // holders are the directories of other managers that have noted something.
 func (m *Manager) holders(source string) ([]string, error) {
-	all, err := filepath.Glob(filepath.Join(filepath.Dir(m.temp.Path), prefix+"*"))
+	beside := filepath.Dir(m.temp.Path)
+	all, err := os.ReadDir(beside)
 	if err != nil {
 		return nil, err
 	}
 	var found []string
-	for _, temp := range all {
-		if temp == m.temp.Path {
+	for _, e := range all {
+		temp := filepath.Join(beside, e.Name())
+		if !strings.HasPrefix(e.Name(), prefix) || temp == m.temp.Path {
 			continue
 		}
 		noted := false

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/inroot"
 )
 
 // loan is a part of a tree that is given to a step of another one.
@@ -25,7 +27,7 @@ func (t *Tree) Lend(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	defer w.close()
-	fd, err := w.open("./" + name)
+	fd, err := inroot.Open(w.root.FD(), "/"+name, unix.O_PATH, inroot.Within)
 	if err != nil {
 		return "", fmt.Errorf("source %s: %w", name, err)
 	}

@@ -52,6 +52,13 @@ func NewManager(dir *cache.Dir, layer func(snapshot.Layer) *layer.Layer) (*Manag
 	return m, err
 }
 
+// Sweep does for a store what NewManager does: where no manager of this kind is
+// wanted, what dead processes have borrowed goes back all the same.
+func Sweep(dir *cache.Dir) error { return snapshot.Sweep(dir, prefix, rescue) }
+
+// Remains tells whether there is something for Sweep to do.
+func Remains(dir *cache.Dir) bool { return snapshot.Remains(dir, prefix) }
+
 // Temp is where this manager has what it has not finished. What is [Tree.Put]
 // anywhere must come from its file system.
 func (m *Manager) Temp() *snapshot.Temp { return m.temp }

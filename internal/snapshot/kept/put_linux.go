@@ -201,7 +201,7 @@ func (u *put) clear() error {
 			return err
 		}
 	}
-	return os.RemoveAll(filepath.Join(fdPath(u.parent), u.base))
+	return os.RemoveAll(fmt.Sprintf("/proc/self/fd/%d/%s", u.parent, u.base))
 }
 
 // MakeDir makes a directory for a user, and those above it, unless it is there.
@@ -213,11 +213,7 @@ func (t *Tree) MakeDir(name string, uid, gid uint32) error {
 	}
 	defer w.close()
 	w.own, w.uid, w.gid = true, int(uid), int(gid)
-	fd, err := w.ensure(name, 0)
-	if err != nil {
-		return err
-	}
-	return unix.Close(fd)
+	return w.ensure(name)
 }
 
 // stub is a directory that was made only for something to be put into it.

@@ -30,7 +30,7 @@ func (t *Tree) unpack(ctx context.Context, layers []snapshot.Layer) error {
 		g.Go(func() error {
 			u := &unpacking{t: t, layer: l, dir: filepath.Join(t.dir, fmt.Sprintf(layerFiles, i)), below: laid[i]}
 			if err := u.run(ctx); err != nil {
-				return fmt.Errorf("layer %s: %w", l.DiffID, err)
+				return l.Failed(err)
 			}
 			close(laid[i+1])
 			return nil

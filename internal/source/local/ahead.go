@@ -1,0 +1,106 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+// readAhead is how many directories are read before they are asked for: those
+// that follow, in their parent, one whose listing was asked for.
+const readAhead = 4
+
+// listing is what the host says of a directory: all names, and the files that
+// patterns leave, or that hold something which they might.
+type listing struct {
+	bases []string
+	files []listed
+	err   error
+}
+
+type listed struct {
+	file
+	verdict verdict
+	note    string // why it is left out after all
+}
+
+// read asks the host about a directory. It needs no lock.
+func (l *Dir) read(name string, v verdict) listing {
+	h, err := l.root.openDir(name)
+	if err != nil {
+		return listing{err: inContext(name, err)}
+	}
+	defer h.close()
+	r := listing{}
+	if r.bases, err = h.names(); err != nil {
+		return listing{err: inContext(name, err)}
+	}
+	slices.Sort(r.bases)
+	prefix := name + "/"
+	if name == "." {
+		prefix = ""
+	}
+	r.files = make([]listed, 0, len(r.bases))
+	for _, base := range r.bases {
+		f := listed{verdict: l.ignore.judge(prefix+base, v)}
+		if f.verdict.out && !l.ignore.mayHold(prefix+base, f.verdict) {
+			continue
+		}
+		f.file, f.note, err = l.look(h, base, prefix+base)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // since the directory was read
+		}
+		if err != nil {
+			return listing{err: err}
+		}
+		if f.note == "" && f.verdict.out && f.Type != layer.Directory {
+			continue
+		}
+		r.files = append(r.files, f)
+	}
+	return r
+}
+
+// reading returns what was read ahead of a directory, or reads it. It needs l.mu.
+func (l *Dir) reading(name string, v verdict) listing {
+	if r, ok := l.ahead[name]; ok {
+		delete(l.ahead, name)
+		return <-r
+	}
+	return l.read(name, v)
+}
+
+// goAhead reads the directories that whoever walks the tree will ask for after
+// name. It needs l.mu.
+func (l *Dir) goAhead(ctx context.Context, name string) {
+	parent := l.dirs[path.Dir(name)]
+	if name == "." || parent == nil || !parent.listed {
+		return
+	}
+	at, found := parent.search(name)
+	if !found {
+		return
+	}
+	for _, f := range parent.files[at+1:] {
+		if len(l.ahead) >= readAhead || ctx.Err() != nil {
+			return
+		}
+		d := l.dirs[f.Name]
+		if f.Type != layer.Directory || d == nil || d.listed || d.verdict.out || l.ahead[f.Name] != nil {
+			continue
+		}
+		r := make(chan listing, 1)
+		l.ahead[f.Name] = r
+		l.readers.Go(func() { r <- l.read(f.Name, d.verdict) })
+	}
+}
+
+// search finds name in a complete listing.
+func (d *directory) search(name string) (int, bool) {
+	return slices.BinarySearchFunc(d.files, name, func(f file, n string) int { return strings.Compare(f.Name, n) })
+}

@@ -1,0 +1,218 @@
+package local
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/inroot"
+	"github.com/ocibuild/ocibuild/layer"
+)
+
+const openNonblock = unix.O_NONBLOCK
+
+// hostRoot is the directory below which everything is looked up. It is held by
+// descriptor, so that it stays the same directory.
+type hostRoot struct{ fd int }
+
+func openHostRoot(dir string) (*hostRoot, error) {
+	fd, err := retry(func() (int, error) { return unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, err
+	}
+	return &hostRoot{fd}, nil
+}
+
+func (r *hostRoot) close() error { return unix.Close(r.fd) }
+
+// openat opens name without following any symbolic link.
+func (r *hostRoot) openat(name string, flags int) (int, error) {
+	return inroot.Open(r.fd, name, flags|unix.O_NOFOLLOW, inroot.Plain)
+}
+
+// open opens a regular file for reading. It never waits for the other end of a
+// fifo that took the place of the file.
+func (r *hostRoot) open(name string) (hostFile, fileStat, error) {
+	fd, err := r.openat(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return -1, fileStat{}, err
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = errors.New("is no longer a regular file")
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, fileStat{}, err
+	}
+	return hostFile(fd), statOf(&st), nil
+}
+
+// hostFile is an open regular file. An os.File would ask for each of many files
+// whether it can be waited for.
+type hostFile int
+
+func (f hostFile) Read(p []byte) (int, error) {
+	n, err := retry(func() (int, error) { return unix.Read(int(f), p) })
+	if err != nil {
+		return 0, err
+	}
+	if n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (f hostFile) stat() (fileStat, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(int(f), &st)
+	return statOf(&st), err
+}
+
+func (f hostFile) Close() error { return unix.Close(int(f)) }
+
+// hostDir is one open directory.
+type hostDir struct {
+	file *os.File
+	fd   int
+	proc string // "/proc/self/fd/N/"
+}
+
+func (r *hostRoot) openDir(name string) (*hostDir, error) {
+	fd, err := r.openat(name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	return &hostDir{os.NewFile(uintptr(fd), name), fd, "/proc/self/fd/" + strconv.Itoa(fd) + "/"}, nil
+}
+
+func (d *hostDir) close() { d.file.Close() }
+
+func (d *hostDir) names() ([]string, error) { return d.file.Readdirnames(-1) }
+
+func (d *hostDir) lstat(base string) (hostInfo, error) {
+	var st unix.Stat_t
+	if _, err := retry(func() (int, error) { return 0, unix.Fstatat(d.fd, base, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
+		return hostInfo{}, err
+	}
+	info := hostInfo{mode: st.Mode & 0o7777, links: uint64(st.Nlink), stat: statOf(&st)}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		info.typ = layer.Regular
+	case unix.S_IFDIR:
+		info.typ = layer.Directory
+	case unix.S_IFLNK:
+		info.typ = layer.Symlink
+	case unix.S_IFIFO:
+		info.typ = layer.Fifo
+	case unix.S_IFSOCK:
+		info.typ = socket
+	case unix.S_IFCHR:
+		info.typ = layer.Char
+	case unix.S_IFBLK:
+		info.typ = layer.Block
+	}
+	if info.typ == layer.Char || info.typ == layer.Block {
+		info.major, info.minor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
+	}
+	return info, nil
+}
+
+func statOf(st *unix.Stat_t) fileStat {
+	return fileStat{size: st.Size, mtime: st.Mtim.Nano(), ctime: st.Ctim.Nano(), ino: st.Ino, dev: uint64(st.Dev)}
+}
+
+func (d *hostDir) readlink(base string) (string, error) {
+	for size := 256; ; size *= 2 {
+		buf := make([]byte, size)
+		n, err := retry(func() (int, error) { return unix.Readlinkat(d.fd, base, buf) })
+		if err != nil {
+			return "", err
+		}
+		if n < size {
+			return string(buf[:n]), nil
+		}
+	}
+}
+
+// xattrs returns the attributes that belong into an image. A file system
+// without attributes, and one that will not tell, has none: what a context
+// says here is a wish, not a promise.
+func (d *hostDir) xattrs(base string) map[string]string {
+	if none, known := d.bare(base); known && none {
+		return nil
+	}
+	// The way through /proc follows our own descriptor and nothing else.
+	file := d.proc + base
+	n, err := unix.Llistxattr(file, nil)
+	if err != nil || n == 0 {
+		return nil
+	}
+	buf := make([]byte, n+256)
+	if n, err = unix.Llistxattr(file, buf); err != nil {
+		return nil
+	}
+	var attrs map[string]string
+	for name := range strings.SplitSeq(string(buf[:n]), "\x00") {
+		if name != "security.capability" && !strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "user.overlay.") {
+			continue
+		}
+		value, err := getxattr(file, name)
+		if err != nil {
+			continue
+		}
+		if attrs == nil {
+			attrs = map[string]string{}
+		}
+		attrs[name] = value
+	}
+	return attrs
+}
+
+// bare tells whether a file has no attributes, if the kernel (6.13) has the call
+// that takes a directory: hardly any file of a context has some.
+func (d *hostDir) bare(base string) (none, known bool) {
+	if noListxattrat.Load() {
+		return false, false
+	}
+	name, err := unix.BytePtrFromString(base)
+	if err != nil {
+		return false, false
+	}
+	n, _, errno := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(d.fd), uintptr(unsafe.Pointer(name)), unix.AT_SYMLINK_NOFOLLOW, 0, 0, 0)
+	if errno == unix.ENOSYS || errno == unix.EPERM {
+		noListxattrat.Store(true)
+	}
+	return n == 0, errno == 0
+}
+
+var noListxattrat atomic.Bool
+
+func getxattr(file, name string) (string, error) {
+	n, err := unix.Lgetxattr(file, name, nil)
+	if err != nil {
+		return "", err
+	}
+	buf := make([]byte, n+64)
+	n, err = unix.Lgetxattr(file, name, buf)
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
+}
+
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package local
+
+import (
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/ocibuild/ocibuild/layer"
+	"golang.org/x/sys/unix"
+)
+
+func TestSpecialFiles(t *testing.T) {
+	dir := plant(t, map[string]string{"x": ""})
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sock, err := net.Listen("unix", filepath.Join(dir, "sock"))
+	if err != nil {
+		t.Skip("no sockets here: ", err)
+	}
+	defer sock.Close()
+	var notes []string
+	l := open(t, dir, nil, nil)
+	l.Note = func(s string) { notes = append(notes, s) }
+	if diff := cmp.Diff([]string{"pipe", "x"}, walk(t, l, ".")); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+	if len(notes) != 1 || !strings.HasPrefix(notes[0], "sock was left out") {
+		t.Errorf("notes %q", notes)
+	}
+	if e, err := l.Lookup(t.Context(), "pipe"); err != nil || e.Type != layer.Fifo {
+		t.Errorf("pipe = %+v, %v", e, err)
+	}
+}
+
+func TestDoesNotWaitForFifos(t *testing.T) {
+	dir := plant(t, map[string]string{"x": ""})
+	l := open(t, dir, nil, nil)
+	e, err := l.Lookup(t.Context(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "x")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "y.dockerignore"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 2)
+	go func() {
+		_, err := l.Open(t.Context(), e)
+		done <- err
+		_, _, err = ReadIgnore(dir, filepath.Join(dir, "y"))
+		done <- err
+	}()
+	for range 2 {
+		select {
+		case err := <-done:
+			if err == nil || !strings.Contains(err.Error(), "regular file") {
+				t.Errorf("reading a fifo: %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("waits for the other end of a fifo")
+		}
+	}
+}
+
+func TestXattrs(t *testing.T) {
+	t.Parallel() // it waits for files to grow old
+	dir := plant(t, map[string]string{"x": "x", "y": "y", "d/": ""})
+	for _, name := range []string{"x", "d"} {
+		for _, attr := range []string{"user.color", "user.overlay.opaque"} {
+			if err := unix.Setxattr(filepath.Join(dir, name), attr, []byte("blue"), 0); err != nil {
+				t.Skip("no extended attributes here: ", err)
+			}
+		}
+	}
+	age()
+	index := filepath.Join(t.TempDir(), "index")
+	for _, state := range []string{"cold", "warm"} {
+		x := OpenIndex(index)
+		l := open(t, dir, nil, x)
+		entries, err := l.ReadDir(t.Context(), ".")
+		if err != nil {
+			t.Fatal(err)
+		}
+		blue := map[string]string{"user.color": "blue"}
+		for i, want := range []map[string]string{blue, blue, nil} {
+			if diff := cmp.Diff(want, entries[i].Xattrs); diff != "" {
+				t.Errorf("%s %s (-want +got):\n%s", state, entries[i].Name, diff)
+			}
+		}
+		if _, err := l.Digests(t.Context(), entries); err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Save(beside(index)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root reads everything")
+	}
+	dir := plant(t, map[string]string{"a/b": "", "x": "x"})
+	for _, name := range []string{"a", "x"} {
+		if err := os.Chmod(filepath.Join(dir, name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer os.Chmod(filepath.Join(dir, "a"), fs.FileMode(0o755))
+	l := open(t, dir, []string{"x"}, nil)
+	if _, err := l.ReadDir(t.Context(), "."); err != nil {
+		t.Errorf("what is left out must not be touched: %v", err)
+	}
+	if _, err := l.ReadDir(t.Context(), "a"); err == nil || err.Error() != "a in the build context: permission denied" {
+		t.Errorf("unreadable directory: %v", err)
+	}
+}

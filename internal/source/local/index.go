@@ -1,0 +1,213 @@
+package local
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// fileStat is what tells that the content of a file is still the same.
+// Times are nanoseconds since the Unix epoch.
+type fileStat struct {
+	size, mtime, ctime int64
+	ino, dev           uint64
+}
+
+// sameContent leaves the change time out: a new hard link or mode changes it.
+func (s fileStat) sameContent(o fileStat) bool {
+	s.ctime, o.ctime = 0, 0
+	return s == o
+}
+
+// racyWindow is how long after a change a file may change again without its
+// times telling: clocks of file systems tick as slowly as every two seconds.
+const racyWindow = 2 * time.Second
+
+// Index remembers the digests of the files of one build context by their
+// size, times and inode, so that an unchanged file is not read again.
+//
+// It is one small file. It is only ever a shortcut: a missing or damaged one
+// is an empty index. Of several processes that save, the last one wins.
+// A nil *Index remembers nothing. It may be used by several goroutines.
+type Index struct {
+	file    string
+	damaged error
+
+	mu      sync.Mutex
+	byName  map[string]int
+	entries []indexEntry
+	listed  map[string][]string // what directories hold now, sorted
+	changed bool
+}
+
+type indexEntry struct {
+	name string
+	fileStat
+	sum     [sha256.Size]byte
+	bare    bool // it has no extended attributes
+	touched bool // asked for since the index was opened
+}
+
+// IndexFile names the index of the context directory dir in a store.
+func IndexFile(store, dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
+	sum := sha256.Sum256([]byte(abs))
+	return filepath.Join(store, "stat", hex.EncodeToString(sum[:16])), nil
+}
+
+// OpenIndex reads an index file. It always returns a usable index:
+// [Index.Damaged] tells why one that exists is not used.
+func OpenIndex(file string) *Index {
+	x := &Index{file: file, listed: map[string][]string{}}
+	x.entries, x.damaged = loadIndex(file)
+	if x.damaged != nil {
+		x.entries, x.changed = nil, true
+	}
+	x.byName = make(map[string]int, len(x.entries))
+	for i := range x.entries {
+		x.byName[x.entries[i].name] = i
+	}
+	return x
+}
+
+// Damaged returns why the file could not be used, or nil.
+func (x *Index) Damaged() error { return x.damaged }
+
+// get returns the digest of a file that is what it was, and whether it has no
+// extended attributes.
+func (x *Index) get(name string, s fileStat) (dgst digest.Digest, bare bool) {
+	if x == nil {
+		return "", false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	i, ok := x.byName[name]
+	if !ok {
+		return "", false
+	}
+	e := &x.entries[i]
+	e.touched = true
+	if e.fileStat != s {
+		return "", false
+	}
+	return digestOf(&e.sum), e.bare
+}
+
+// put remembers the digest of a file whose reading began at the given time,
+// unless the file is so young that it could change without being noticed.
+func (x *Index) put(name string, s fileStat, sum [sha256.Size]byte, bare bool, began time.Time) {
+	if x == nil || racy(s, began) {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := indexEntry{name: name, fileStat: s, sum: sum, bare: bare, touched: true}
+	x.changed = true
+	if i, ok := x.byName[name]; ok {
+		x.entries[i] = e
+		return
+	}
+	x.byName[name] = len(x.entries)
+	x.entries = append(x.entries, e)
+}
+
+// racy tells whether a change right after began could leave the times as they
+// are. A change time in the future is a clock set back: nothing is certain.
+// A modification time in the future is only somebody's wish.
+func racy(s fileStat, began time.Time) bool {
+	now, window := began.UnixNano(), racyWindow.Nanoseconds()
+	if s.ctime > now-window {
+		return true
+	}
+	return s.mtime > now-window && (s.mtime < now+window || s.ctime == 0)
+}
+
+// saw tells what a directory holds, so that what is gone can be forgotten.
+func (x *Index) saw(dir string, names []string) {
+	if x == nil {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.listed[dir] = names
+}
+
+// Save writes the index to a file that temp makes, on the same file system, and
+// renames it, when anything in it is new. The directory of the file is made.
+func (x *Index) Save(temp func(pattern string) (*os.File, error)) error {
+	if x == nil {
+		return nil
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.prune()
+	if !x.changed {
+		return nil
+	}
+	if err := writeIndex(x.file, x.entries, temp); err != nil {
+		return err
+	}
+	x.changed = false
+	return nil
+}
+
+// prune forgets files that were looked for in vain. What nobody looked for
+// stays: another Dockerfile may want it.
+func (x *Index) prune() {
+	kept := slices.DeleteFunc(x.entries, func(e indexEntry) bool { return !e.touched && x.vanished(e.name) })
+	if len(kept) == len(x.byName) {
+		return
+	}
+	x.entries, x.changed = kept, true
+	clear(x.byName)
+	for i := range kept {
+		x.byName[kept[i].name] = i
+	}
+}
+
+// vanished tells whether a directory that was listed lacks name or a parent.
+func (x *Index) vanished(name string) bool {
+	for name != "." {
+		dir := path.Dir(name)
+		if names, ok := x.listed[dir]; ok {
+			if _, found := slices.BinarySearch(names, path.Base(name)); !found {
+				return true
+			}
+		}
+		name = dir
+	}
+	return false
+}
+
+// digestOf does without the formatted printing of the digest package: it is
+// called for every file of a context.
+func digestOf(sum *[sha256.Size]byte) digest.Digest {
+	var b [len("sha256:") + 2*sha256.Size]byte
+	hex.Encode(b[copy(b[:], "sha256:"):], sum[:])
+	return digest.Digest(b[:])
+}
+
+func sumOf(dgst digest.Digest) (sum [sha256.Size]byte, err error) {
+	if err := dgst.Validate(); err != nil {
+		return sum, err
+	}
+	if dgst.Algorithm() != digest.SHA256 {
+		return sum, digest.ErrDigestUnsupported
+	}
+	_, err = hex.Decode(sum[:], []byte(strings.TrimPrefix(string(dgst), "sha256:")))
+	return sum, err
+}

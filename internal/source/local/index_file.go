@@ -1,0 +1,135 @@
+package local
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// An index file is the magic, the number of entries, the entries, and a
+// CRC-32C of all before it. It guards against a torn or rotten file; somebody
+// who can write the store needs no index to lie. Numbers are little endian.
+const (
+	statMagic = "ocibuild stat 1\n"
+	statFixed = 4 + 5*8 + 1 + sha256.Size // length of name, fileStat, flags, digest
+	statBare  = 1
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// loadIndex reads an index file; one that does not exist is empty.
+func loadIndex(file string) ([]indexEntry, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stat index: %w", err)
+	}
+	entries, err := decodeIndex(data)
+	if err != nil {
+		return nil, fmt.Errorf("stat index %s: %w", file, err)
+	}
+	return entries, nil
+}
+
+func decodeIndex(data []byte) ([]indexEntry, error) {
+	head := len(statMagic) + 8
+	if len(data) < head+4 || string(data[:len(statMagic)]) != statMagic {
+		return nil, errors.New("not an index of this version")
+	}
+	body, end := data[:len(data)-4], data[len(data)-4:]
+	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(end) {
+		return nil, errors.New("checksum does not match")
+	}
+	count := binary.LittleEndian.Uint64(data[len(statMagic):])
+	if count > uint64(len(body)/statFixed) {
+		return nil, errors.New("more entries than bytes")
+	}
+	text := string(body) // names share it: one allocation for all
+	entries := make([]indexEntry, count)
+	at := head
+	for i := range entries {
+		if len(body)-at < statFixed {
+			return nil, errors.New("entry cut short")
+		}
+		size := int(binary.LittleEndian.Uint32(body[at:]))
+		entries[i].decode(body[at+4:])
+		at += statFixed
+		if size > len(body)-at {
+			return nil, errors.New("name cut short")
+		}
+		entries[i].name = text[at : at+size]
+		at += size
+	}
+	return entries, nil
+}
+
+func (e *indexEntry) decode(b []byte) {
+	u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
+	e.size, e.mtime, e.ctime = int64(u(0)), int64(u(1)), int64(u(2))
+	e.ino, e.dev = u(3), u(4)
+	e.bare = b[40]&statBare != 0
+	copy(e.sum[:], b[41:])
+}
+
+func (e *indexEntry) encode(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(e.name)))
+	for _, v := range [...]uint64{uint64(e.size), uint64(e.mtime), uint64(e.ctime), e.ino, e.dev} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	var flags byte
+	if e.bare {
+		flags |= statBare
+	}
+	b = append(b, flags)
+	b = append(b, e.sum[:]...)
+	return append(b, e.name...)
+}
+
+// writeIndex does not sync: after a crash a torn index is an empty one.
+func writeIndex(file string, entries []indexEntry, temp func(pattern string) (*os.File, error)) (err error) {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return fmt.Errorf("stat index: %w", err)
+	}
+	f, err := temp("stat-*")
+	if err != nil {
+		return fmt.Errorf("stat index: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+			err = fmt.Errorf("stat index: %w", err)
+		}
+	}()
+	sum := crc32.New(castagnoli)
+	w := bufio.NewWriterSize(f, 128<<10)
+	b := binary.LittleEndian.AppendUint64([]byte(statMagic), uint64(len(entries)))
+	for i := 0; ; i++ {
+		sum.Write(b)
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+		if i == len(entries) {
+			break
+		}
+		b = entries[i].encode(b[:0])
+	}
+	if _, err := w.Write(binary.LittleEndian.AppendUint32(nil, sum.Sum32())); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), file)
+}
