@@ -141,11 +141,19 @@ func newIgnorer(exclude, include []string) (*ignorer, error) {
 	if len(include) == 0 {
 		return ig, nil
 	}
+	if _, err := patternmatcher.New(include); err != nil {
+		return nil, fmt.Errorf("include patterns: %w", err)
+	}
 	turned := []string{"**"}
 	for _, p := range include {
-		if kept, ok := strings.CutPrefix(p, "!"); ok {
-			turned = append(turned, kept)
-		} else {
+		p = strings.TrimSpace(p)
+		left, negated := strings.CutPrefix(p, "!")
+		switch {
+		case negated && strings.HasPrefix(left, "!"):
+			turned = append(turned, `\`+left)
+		case negated:
+			turned = append(turned, left)
+		case p != "":
 			turned = append(turned, "!"+p)
 		}
 	}
