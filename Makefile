@@ -2,7 +2,7 @@
 
 OCIBUILD := bin/ocibuild
 
-.PHONY: build demo bases test test-slow conformance conformance-reference bench lint clean FORCE
+.PHONY: build demo bases test test-isolation test-slow conformance conformance-reference bench lint clean FORCE
 
 build: $(OCIBUILD)
 
@@ -17,6 +17,9 @@ bases: build # busybox, debian and python images from Debian's packages
 
 test: build lint
 	scripts/test.sh $(OCIBUILD)
+
+test-isolation: build # the same builds on every way of isolation there is here, and a table of them
+	scripts/test-isolation.sh $(OCIBUILD)
 
 test-slow: build # what takes minutes: a whole Debian for another processor
 	scripts/test-slow.sh $(OCIBUILD)

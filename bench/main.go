@@ -58,6 +58,7 @@ var workloads = []workload{
 	{"bigbase", "COPY of one file onto a large base that is in a registry, pushed back", measureBigBase},
 	{"bigcopy", "COPY of many files from the context, pushed", measureBigCopy},
 	{"compress", "COPY of many files from the context, beside the compression of their layer", measureCompress},
+	{"isolation", "one RUN, on several ways of isolation", measureIsolation},
 	{"stages", "six stages that do not need each other", measureStages},
 }
 

@@ -275,6 +275,8 @@ func TestErrors(t *testing.T) {
 		"no context":      {"", func(o *Options) { o.Context = "/nowhere" }, "", "there is no directory /nowhere"},
 		"context is file": {"FROM scratch\n", func(o *Options) { o.Context += "/Dockerfile" }, "", "is not a directory"},
 		"no Dockerfile":   {"", func(o *Options) { o.Dockerfile = o.Context + "/Other" }, "", "Other; name it with -f"},
+		"huge Dockerfile": {strings.Repeat("#\n", maxDockerfile), nil, "", "/Dockerfile: more than 16777216 bytes"},
+		"many layers":     {"FROM scratch\nCOPY a /\nCOPY a /b\n", func(o *Options) { o.Bounds.Image.MaxLayers = 1 }, "Dockerfile:3", "2 layers, and an image may have 1"},
 		"bad tag":         {"", func(o *Options) { o.Tags = []string{"A B"} }, "", `tag: "A B"`},
 		"bad network":     {"", func(o *Options) { o.Network = "x" }, "", "network"},
 		"no index":        {"", func(o *Options) { o.Annotations = []Annotation{{On: OnIndex, Key: "a"}} }, "", "annotation"},

@@ -199,16 +199,12 @@ func (b *build) checkFiles() error {
 	if names[0] == "" {
 		names = []string{"Dockerfile", "dockerfile"}
 	}
-	var err error
 	for _, n := range names {
-		if _, err = b.file(frontend.LocalDockerfile, n); err == nil {
-			return nil
+		if _, err := b.file(frontend.LocalDockerfile, n); !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no file %s; name it with -f", filepath.Join(b.dockerfileDir(), names[0]))
-	}
-	return err
+	return fmt.Errorf("there is no file %s; name it with -f", filepath.Join(b.dockerfileDir(), names[0]))
 }
 
 func checkDir(field, dir string) error {

@@ -159,7 +159,7 @@ func (w *Writer) copy(e *Entry, r io.Reader) error {
 	if r == nil && e.Size > 0 {
 		return errors.New("no content")
 	}
-	sums := []io.Writer{w.content}
+	sums := []hash.Hash{w.content}
 	large := e.Size > maxGroup
 	if large {
 		sums = append(sums, w.sum) // a part of the content is in the group
@@ -198,7 +198,7 @@ func (w *Writer) copy(e *Entry, r io.Reader) error {
 }
 
 // block reads n bytes of content straight into the group.
-func (w *Writer) block(r io.Reader, n int64, sums []io.Writer) error {
+func (w *Writer) block(r io.Reader, n int64, sums []hash.Hash) error {
 	w.room(int(n) + tarBlock)
 	for n > 0 {
 		// Hashed while it is still in the processor's cache.

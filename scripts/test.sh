@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every test of the project: packages with the race detector, those that run commands once more as an ordinary user, and
-# the examples end to end.
+# Every test of the project: packages with the race detector, those that run commands once more as an ordinary user, the
+# same builds on every way of isolation, and the examples end to end.
 #
 #   test.sh OCIBUILD
 set -euo pipefail
@@ -58,19 +58,22 @@ as_tester() {
 			return 1
 		}
 		# Here it has to work: what skips for want of a sandbox would skip unseen.
-		if grep -E 'no worker can be started|no commands can be run|scripts that need RUN are skipped' "$dir/log"; then
+		if grep -aE 'no worker can be started|no commands can be run|scripts that need RUN are skipped' "$dir/log"; then
 			echo "$tester cannot run commands: see above" >&2
 			return 1
 		fi
 		# One line for each test would hide what matters: that the sandbox was there, and what was left out.
-		grep -E '^ok|SKIP' "$dir/log" || true
-		echo "   $(grep -c '^ *--- PASS' "$dir/log") passed, $(grep -c '^ *--- SKIP' "$dir/log" || true) skipped"
+		grep -aE '^ok|SKIP' "$dir/log" || true
+		echo "   $(grep -ac '^ *--- PASS' "$dir/log") passed, $(grep -ac '^ *--- SKIP' "$dir/log" || true) skipped"
 	done
 }
 as_tester internal/worker internal/sandbox builder cmd/ocibuild
 took "as an ordinary user"
 isolation=userns-single as_tester internal/worker # as if there were no sub-ids
 took "as an ordinary user without sub-ids"
+
+OCIBUILD_TESTER=$tester "$here/test-isolation.sh" "$ocibuild"
+took "isolation"
 
 # A store of its own: nothing of the user's is touched. The bases' tars are kept for the next time.
 export OCIBUILD_STORE=$work/store OCIBUILD=$ocibuild OCIBUILD_TESTER=$tester

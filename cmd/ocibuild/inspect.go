@@ -12,6 +12,9 @@ import (
 	"github.com/ocibuild/ocibuild/internal/source"
 )
 
+// maxDocument is the most bytes of an index that is shown.
+const maxDocument = 8 << 20
+
 // inspected is all there is to know of an image.
 type inspected struct {
 	Name     string           `json:"name,omitempty"`

@@ -12,6 +12,7 @@ import (
 
 func main() {
 	saveMemory()
+	prepare()
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	if !signal.Ignored(syscall.SIGHUP) { // as under nohup

@@ -82,7 +82,11 @@ func canRunOn(isolation string) error {
 	defer os.RemoveAll(dir)
 	c, err := worker.Start(context.Background(), worker.Options{Store: dir, Isolation: isolation})
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "scripts that need RUN are skipped:", err)
+		scripts := "scripts that need RUN"
+		if isolation != "" {
+			scripts = "scripts for isolation " + isolation
+		}
+		fmt.Fprintln(os.Stderr, scripts, "are skipped:", err)
 		return err
 	}
 	return c.Close()

@@ -27,7 +27,9 @@ func FuzzIgnore(f *testing.F) {
 		f.Add(s, "", names)
 		f.Add("", s, names)
 	}
-	f.Add("d/sub", "d\n!d/keep", names)
+	for _, include := range []string{"d\n!d/keep", "!", " !d\nd", "!!x\nd", "\n", "d\n!!d"} {
+		f.Add("d/sub", include, names+"\n!x\n!d/a")
+	}
 	cases, err := Cases("../cases", regexp.MustCompile(""))
 	if err != nil {
 		f.Fatal(err)

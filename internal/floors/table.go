@@ -14,6 +14,7 @@ type room struct {
 var rooms = []room{
 	{path: "cmd/ocibuild", all: true, floor: 6},
 	{path: "examples", all: true, floor: 6},
+	{path: "test/isolation", all: true, floor: 6},
 	{path: "test/threats", all: true, floor: 6},
 	{path: "builder/output", floor: 5},
 	{path: "builder", floor: 4},

@@ -60,19 +60,33 @@ func (s Span) Excerpt() string {
 	if len(s.Lines) == 0 {
 		return ""
 	}
-	const around = 2
+	const around, most = 2, 30
 	lines := strings.Split(string(s.Data), "\n")
 	first, last := s.Lines[0].First, s.Lines[len(s.Lines)-1].Last
+	end := min(len(lines), last+around)
 	var b strings.Builder
-	for n := max(1, first-around); n <= min(len(lines), last+around); n++ {
+	for n := max(1, first-around); n <= end; n++ {
+		if n-first == most && end-n > most { // a heredoc may have any length
+			fmt.Fprintf(&b, "     | >>> … %d lines\n", end-n-around)
+			n = end - around
+		}
 		mark := "   "
 		if n >= first && n <= last {
 			mark = ">>>"
 		}
-		line := fmt.Sprintf("%4d | %s %s", n, mark, strings.TrimRight(lines[n-1], "\r"))
+		line := fmt.Sprintf("%4d | %s %s", n, mark, shortened(strings.TrimRight(lines[n-1], "\r")))
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	return b.String()
+}
+
+// shortened is the beginning of a line that no screen holds.
+func shortened(line string) string {
+	const most = 1000
+	if len(line) <= most {
+		return line
+	}
+	return strings.ToValidUTF8(line[:most], "") + "…"
 }
 
 // String draws the graph as text, one step a line.

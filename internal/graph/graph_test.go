@@ -169,6 +169,14 @@ func TestSpan(t *testing.T) {
 	}
 }
 
+func TestExcerptFitsAScreen(t *testing.T) {
+	s := Span{Data: []byte(strings.Repeat("é", 1_000_000) + strings.Repeat("\nx", 100_000)), Lines: []Range{{First: 1, Last: 100_000}}}
+	got := s.Excerpt()
+	if len(got) > 5000 || !strings.Contains(got, "é…\n") || !strings.Contains(got, "99968 lines\n99999 | >>> x") || !strings.HasSuffix(got, "100001 |     x\n") {
+		t.Errorf("%d bytes: …%s", len(got), got[max(0, len(got)-500):])
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	def, err := llb.Image("docker.io/library/base:1").Run(llb.Shlex("a")).Root().Marshal(context.Background())
 	if err != nil {

@@ -4,6 +4,7 @@
 package solve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,8 @@ type Solver struct {
 	// Pids is how many processes a command may have; 0 is the default of
 	// cgroup.Limits, -1 means no limit.
 	Pids int64
+	// MaxLayers is how many layers steps may put on each other; 0 means no bound.
+	MaxLayers int
 	// HostMounts are shown to every command, read-only.
 	HostMounts []worker.Mount
 	// ResolvConf is what a command finds in /etc/resolv.conf; nil leaves the image's.
@@ -112,7 +115,7 @@ func (s *Solver) Solve(ctx context.Context, graphs ...*graph.Graph) ([][]Layer, 
 	ctx, s.fail = context.WithCancelCause(ctx)
 	results := make([][]Layer, len(graphs))
 	for _, g := range graphs {
-		if err := s.permitted(g); err != nil {
+		if err := cmp.Or(s.bounded(g), s.permitted(g)); err != nil {
 			return results, err
 		}
 	}

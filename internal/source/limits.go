@@ -15,7 +15,7 @@ const (
 // Limits bounds what the documents of an image may claim. A zero means the
 // default of that name, for manifests registry.MaxManifest.
 type Limits struct {
-	MaxLayers   int
+	MaxLayers   int   // also of those that a build puts on each other
 	MaxManifest int64 // bytes of a manifest or an index
 	MaxConfig   int64 // bytes
 }

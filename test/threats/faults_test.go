@@ -40,25 +40,12 @@ func TestF01KilledAnywhere(t *testing.T) {
 		time.Sleep(after)
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait() // it was killed
-		p.nobodyRuns(p.store)
+		p.gone()
 		next, again := p.call("build", "-q", "."), p.call("build", "-q", ".")
 		if next.code != 0 || next.stdout != again.stdout {
 			t.Errorf("killed after %v, the next builds yield %d %q %q and %q", after, next.code, next.stdout, next.stderr, again.stdout)
 		}
-		leftovers(t, filepath.Join(p.store, "tmp"))
-	}
-}
-
-// leftovers removes what a killed process may leave: files, none of which is locked any more.
-func leftovers(t *testing.T, dir string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	must(t, err)
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "trees-") {
-			t.Errorf("the next worker has left %s of the dead one", e.Name())
-		}
-		must(t, os.RemoveAll(filepath.Join(dir, e.Name())))
+		nothingLeft(t, p.dir, filepath.Join(p.store, "tmp")) // of the dead one
 	}
 }
 

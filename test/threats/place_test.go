@@ -57,7 +57,7 @@ func (p *place) clean() {
 	}
 	if os.Getuid() != 0 {
 		if c, err := worker.Start(context.Background(), worker.Options{Store: p.store}); err == nil {
-			_ = c.RemoveAll(context.Background(), []string{"trees", "mounts"}) // what is left shows below
+			_ = c.RemoveAll(context.Background(), []string{filepath.Join(p.store, "trees"), filepath.Join(p.store, "mounts")}) // what is left shows below
 			_ = c.Close()
 		}
 	}
@@ -100,6 +100,7 @@ func (p *place) try(dockerfile string, change ...func(*builder.Options)) (*resul
 	o := builder.Options{
 		Context: p.context, DockerfileData: []byte(p.fake(dockerfile)), Store: p.store,
 		Registries: &builder.Registries{Keychain: authn.NewMultiKeychain()}, Progress: p.hear,
+		Isolation: isolation, Runtime: ociRuntime,
 	}
 	for _, f := range append([]func(*builder.Options){p.change}, change...) {
 		if f != nil {
@@ -247,7 +248,7 @@ var canRun = sync.OnceValue(func() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	c, err := worker.Start(context.Background(), worker.Options{Store: dir})
+	c, err := worker.Start(context.Background(), worker.Options{Store: dir, Isolation: isolation, Runtime: ociRuntime})
 	if err != nil {
 		return err
 	}
@@ -292,6 +293,9 @@ func (p *place) callWith(change func(*exec.Cmd), args ...string) outcome {
 // command is a call of the program that is to be made.
 func (p *place) command(args ...string) *exec.Cmd {
 	p.t.Helper()
+	if len(args) > 0 && args[0] == "build" {
+		args = append([]string{"build", "--isolation", isolation, "--runtime", ociRuntime}, args[1:]...)
+	}
 	cmd := exec.CommandContext(p.t.Context(), program(p.t, commandLine), args...)
 	cmd.Env = append(os.Environ(), "OCIBUILD_STORE="+p.store, "DOCKER_CONFIG="+filepath.Join(p.dir, "tmp"))
 	cmd.Dir = p.context

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ocibuild/ocibuild/builder"
+	"github.com/ocibuild/ocibuild/internal/worker"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -186,6 +187,9 @@ func TestA19CapabilitiesAreNotHandedOn(t *testing.T) {
 }
 
 func TestA20UsersHaveNoCapabilities(t *testing.T) {
+	if isolation == worker.IsolationUsernsSingle {
+		t.Skip("SKIPPED: not promised on rung userns-single: its other users are root by another name")
+	}
 	p := newPlace(t)
 	needsRun(t)
 	p.accepted("FROM " + p.hub.base() + "\nUSER 1000\nRUN test \"$(grep -E 'Cap(Eff|Prm)' /proc/self/status | tr -d 'CapEffPrm:\\t 0\\n')\" = \"\"\n")
@@ -312,7 +316,8 @@ func TestB03NamesOfCaches(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Join(p.store, "mounts"))
 	must(t, err)
 	for _, e := range entries {
-		if strings.Trim(e.Name(), "0123456789abcdef-") != "" {
+		digits, _, _ := strings.Cut(e.Name(), "-") // and of which rung it is
+		if strings.Trim(digits, "0123456789abcdef") != "" {
 			t.Errorf("a cache lies in %s", e.Name())
 		}
 	}
@@ -343,6 +348,7 @@ func TestB06LinksWhereTheSandboxMounts(t *testing.T) {
 }
 
 func TestB09VariablesWithoutAValue(t *testing.T) {
+	onlyWithNamespaces(t, "there is no /proc, by which it is seen")
 	p := newPlace(t)
 	needsRun(t)
 	t.Setenv("CANARY", secret)
@@ -444,9 +450,10 @@ echo done`)
 }
 
 func TestX16DescriptorsOfWhoCalls(t *testing.T) {
+	onlyWithNamespaces(t, "there is no /proc, by which it is seen")
 	p := newPlace(t)
 	base := p.armed()
-	p.write("Dockerfile", "FROM "+base+"\nRUN [\"/bin/attack\", \"descriptors\"]\nRUN test -z \"$(cat)\" && test $(readlink /proc/self/fd/0) = /dev/null\n")
+	p.write("Dockerfile", "FROM "+base+"\nRUN [\"/bin/attack\", \"descriptors\"]\nRUN test -z \"$(cat)\"; case $(readlink /proc/self/fd/0) in /dev/null|pipe:*) ;; *) exit 1;; esac\n")
 	f, err := os.Open(filepath.Join(p.host.dir, "secret"))
 	must(t, err)
 	defer f.Close()
@@ -472,6 +479,10 @@ func TestX22NoNetwork(t *testing.T) {
 	defer abstract.Close()
 	name := strings.TrimPrefix(abstract.Addr().String(), "@")
 	_, port, _ := net.SplitHostPort(l.Addr().String())
+	if isolation == worker.IsolationChroot { // to run with a network in place of none would be a lie
+		p.refused("FROM "+base+"\nRUN --network=none true\n", "without a network cannot be had on isolation chroot")
+		return
+	}
 	p.accepted("FROM " + base + "\nRUN --network=none <<'END'\nset -eu\ntest \"$(ls /sys/class/net)\" = lo\n" +
 		"! nc -w 1 127.0.0.1 " + port + " </dev/null\n! nc -w 1 169.254.169.254 80 </dev/null\n! nc -w 1 192.0.2.1 80 </dev/null\nattack abstract " + name + "\nEND\n")
 	if _, err := p.try("FROM " + base + "\nRUN attack abstract " + name + "\n"); err == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -59,18 +60,18 @@ func run() (status int, err error) {
 	}
 	unix.Close(3)
 	unix.Close(4)
-	// Before it is waited for, so that the number is its own.
-	command, err := unix.PidfdOpen(pid, 0)
+	c, err := find(pid) // before it is waited for, so that the number is its own
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("find the stage: %w", err), unix.Kill(pid, unix.SIGKILL))
 	}
-	go pass(command)
+	go pass(c)
 	for {
 		got, status, err := wait(0)
 		if err != nil {
 			return 0, fmt.Errorf("wait for the command: %w", err)
 		}
 		if got == pid {
+			c.gone.Store(true)
 			killAll()
 			return status, nil
 		}
@@ -85,9 +86,36 @@ func ignoreTerminal() {
 	}
 }
 
+// command is the process of the command.
+type command struct {
+	pid    int
+	handle int // a pidfd, -1 for none
+	gone   atomic.Bool
+}
+
+func find(pid int) (*command, error) {
+	handle, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) { // before Linux 5.3, or forbidden by a container's filter
+		return &command{pid: pid, handle: -1}, nil
+	}
+	return &command{pid: pid, handle: handle}, err
+}
+
+// signal sends a signal unless the command has ended. Without a handle the number
+// may, in the moment of its end, be another process's already; numbers have to be
+// used up for that.
+func (c *command) signal(sig unix.Signal) {
+	switch {
+	case c.handle >= 0:
+		_ = unix.PidfdSendSignal(c.handle, sig, nil, 0)
+	case !c.gone.Load():
+		_ = unix.Kill(c.pid, sig)
+	}
+}
+
 // pass passes signals on to the command, and kills it when there is nobody to
 // send any.
-func pass(command int) {
+func pass(c *command) {
 	var b [1]byte
 	for {
 		n, err := unix.Read(controlFD, b[:])
@@ -97,7 +125,7 @@ func pass(command int) {
 		if err != nil || n == 0 {
 			b[0] = byte(unix.SIGKILL)
 		}
-		_ = unix.PidfdSendSignal(command, unix.Signal(b[0]), nil, 0) // it may have ended
+		c.signal(unix.Signal(b[0]))
 		if err != nil || n == 0 {
 			return
 		}

@@ -34,7 +34,7 @@ func (l *Dir) open(f file) (*content, error) {
 		return nil, inContext(f.Name, err)
 	}
 	if !st.sameContent(f.stat) {
-		file.Close()
+		_ = file.Close()
 		return nil, errChanged(f.Name)
 	}
 	return &content{local: l, file: file, seen: f, began: began}, nil

@@ -1,4 +1,4 @@
-package main
+package archive
 
 import (
 	"bufio"
@@ -9,9 +9,12 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/internal/source"
 )
 
 // dockerManifestFile lists the images of an archive of docker save.
@@ -27,7 +30,7 @@ type dockerImage struct {
 }
 
 // importDocker takes the images of a docker archive as OCI images.
-func (s *store) importDocker(ctx context.Context, in files) ([]found, error) {
+func (s *store) importDocker(ctx context.Context, in files) ([]Image, error) {
 	data, err := document(in, dockerManifestFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errNoDocker
@@ -39,7 +42,7 @@ func (s *store) importDocker(ctx context.Context, in files) ([]found, error) {
 	if err := json.Unmarshal(data, &entries); err != nil {
 		return nil, fmt.Errorf("%s: %w", dockerManifestFile, err)
 	}
-	var images []found
+	var images []Image
 	for _, e := range entries {
 		img, err := s.importDockerImage(ctx, in, e)
 		if err != nil {
@@ -53,7 +56,7 @@ func (s *store) importDocker(ctx context.Context, in files) ([]found, error) {
 	return images, nil
 }
 
-func (s *store) importDockerImage(ctx context.Context, in files, e dockerImage) (*found, error) {
+func (s *store) importDockerImage(ctx context.Context, in files, e dockerImage) (*Image, error) {
 	config, err := document(in, inside(e.Config))
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
@@ -80,20 +83,23 @@ func (s *store) importDockerImage(ctx context.Context, in files, e dockerImage) 
 	if err != nil {
 		return nil, err
 	}
-	img := &found{desc: described(ocispec.MediaTypeImageManifest, manifest)}
+	img := &Image{Descriptor: described(ocispec.MediaTypeImageManifest, manifest)}
 	for _, doc := range [][]byte{config, manifest} {
 		if err := s.dir.PutBytes(digest.FromBytes(doc), doc); err != nil {
 			return nil, err
 		}
 	}
 	for _, t := range e.RepoTags {
-		full, err := tagName(t)
+		named, err := source.ParseName(t)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %s", dockerManifestFile, err.Error()) // no fault of who calls
+			return nil, fmt.Errorf("%s: %w", dockerManifestFile, err)
 		}
-		img.names = append(img.names, full)
+		if _, digested := named.(reference.Digested); digested {
+			return nil, fmt.Errorf("%s: the tag %q is a digest", dockerManifestFile, t)
+		}
+		img.Names = append(img.Names, named.String())
 	}
-	return img, s.verify(ctx, img.desc)
+	return img, s.verify(ctx, img.Descriptor)
 }
 
 func described(mediaType string, data []byte) ocispec.Descriptor {

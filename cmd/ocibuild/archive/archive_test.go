@@ -1,4 +1,4 @@
-package main
+package archive
 
 import (
 	"archive/tar"
@@ -14,6 +14,10 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/faces"
+	"github.com/ocibuild/ocibuild/internal/source"
 )
 
 type member struct{ name, data, link string }
@@ -42,21 +46,16 @@ func tarOf(t *testing.T, members ...member) []byte {
 
 func testStore(t *testing.T) *store {
 	t.Helper()
-	s, err := (&cli{store: t.TempDir()}).openStore(nil)
+	dir, err := cache.OpenDir(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return &store{dir: dir, images: &source.Images{Store: &faces.Store{Dir: dir}, Registries: &source.Registries{}}}
 }
 
-func loadTar(t *testing.T, s *store, data []byte) ([]found, error) {
+func loadTar(t *testing.T, s *store, data []byte) ([]Image, error) {
 	t.Helper()
-	in, done, err := unpack(context.Background(), s.dir, bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	return s.importAll(context.Background(), in)
+	return Load(context.Background(), s.images, "-", bytes.NewReader(data))
 }
 
 func blobOf(data string) member {
@@ -93,7 +92,7 @@ func TestLoadTakesWhatIsWhole(t *testing.T) {
 	s := testStore(t)
 	manifest, members := layoutOf(t)
 	images, err := loadTar(t, s, tarOf(t, append(members, indexOf(t, described(ocispec.MediaTypeImageManifest, []byte(manifest))))...))
-	if err != nil || len(images) != 1 || images[0].desc.Digest != digest.FromString(manifest) {
+	if err != nil || len(images) != 1 || images[0].Descriptor.Digest != digest.FromString(manifest) {
 		t.Fatalf("got %v, %v", images, err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package archive
 
 import (
 	"archive/tar"
@@ -17,6 +17,32 @@ import (
 
 	"github.com/ocibuild/ocibuild/cache"
 )
+
+// files is an archive or a folder; names have no "./" and no "..".
+type files interface {
+	// open opens a regular file; the error is fs.ErrNotExist if there is none.
+	open(name string) (io.ReadCloser, error)
+}
+
+// open opens the input; done removes what was unpacked.
+func (s *store) open(ctx context.Context, from string, stdin io.Reader) (in files, done func(), err error) {
+	if from == "-" {
+		return unpack(ctx, s.dir, stdin)
+	}
+	fi, err := os.Stat(from)
+	if err != nil {
+		return nil, nil, err
+	}
+	if fi.IsDir() {
+		return openFolder(from)
+	}
+	f, err := os.Open(from)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	return unpack(ctx, s.dir, f)
+}
 
 // maxMembers is how many files an image archive may hold.
 const maxMembers = 100_000
@@ -43,9 +69,9 @@ func (d folder) open(name string) (io.ReadCloser, error) {
 	return d.root.Open(name)
 }
 
-// archive is an unpacked tar. Its members lie in a directory under numbers, so
+// unpacked is a tar that was unpacked. Its members lie in a directory under numbers, so
 // that no name in it leads anywhere.
-type archive struct {
+type unpacked struct {
 	dir   string
 	files map[string]string // name → file in dir
 	links map[string]string // name → name
@@ -58,7 +84,7 @@ func unpack(ctx context.Context, dir *cache.Dir, r io.Reader) (files, func(), er
 		return nil, nil, err
 	}
 	done := func() { os.RemoveAll(tmp) }
-	a := &archive{dir: tmp, files: map[string]string{}, links: map[string]string{}}
+	a := &unpacked{dir: tmp, files: map[string]string{}, links: map[string]string{}}
 	if err := a.read(ctx, bufio.NewReaderSize(r, 1<<20)); err != nil {
 		done()
 		return nil, nil, err
@@ -66,7 +92,7 @@ func unpack(ctx context.Context, dir *cache.Dir, r io.Reader) (files, func(), er
 	return a, done, nil
 }
 
-func (a *archive) read(ctx context.Context, r *bufio.Reader) error {
+func (a *unpacked) read(ctx context.Context, r *bufio.Reader) error {
 	var in io.Reader = r
 	if magic, _ := r.Peek(2); string(magic) == "\x1f\x8b" {
 		zr, err := gzip.NewReader(r)
@@ -95,7 +121,7 @@ func (a *archive) read(ctx context.Context, r *bufio.Reader) error {
 	}
 }
 
-func (a *archive) add(h *tar.Header, r io.Reader, n int) error {
+func (a *unpacked) add(h *tar.Header, r io.Reader, n int) error {
 	name := inside(h.Name)
 	switch h.Typeflag {
 	case tar.TypeReg:
@@ -117,7 +143,7 @@ func (a *archive) add(h *tar.Header, r io.Reader, n int) error {
 // inside makes a name relative to the root of the archive.
 func inside(name string) string { return strings.TrimPrefix(path.Clean("/"+name), "/") }
 
-func (a *archive) open(name string) (io.ReadCloser, error) {
+func (a *unpacked) open(name string) (io.ReadCloser, error) {
 	for range 8 { // links
 		if file, ok := a.files[name]; ok {
 			return os.Open(file)
