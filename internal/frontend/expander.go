@@ -99,6 +99,9 @@ func (e *expander) boundOf(text string, depth int) int {
 	if depth > maxDepth {
 		return maxExpansion + 1
 	}
+	if !strings.Contains(text, "$") {
+		return len(text)
+	}
 	longest, replaced, seen := 0, 0, 0
 	for _, m := range mentioned.FindAllStringSubmatch(text, -1) {
 		longest = max(longest, e.longest[strings.ToLower(m[1])])

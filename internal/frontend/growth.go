@@ -15,7 +15,7 @@ import (
 // the environment and the working directory that it carries along. Forty lines
 // "ENV a=$a$a" would ask for a terabyte, and BuildKit's frontend would try.
 const (
-	maxExpansion = 4 << 20
+	maxExpansion = 32 << 20
 	maxTotal     = 256 << 20
 )
 
@@ -63,10 +63,14 @@ func (g *growth) image(config []byte) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	known := len(image.Config.OnBuild) == 0
 	for _, e := range image.Config.Env {
 		if name, value, _ := strings.Cut(e, "="); len(value) > len(g.given[name]) {
-			g.given[name] = value
+			g.given[name], known = value, false
 		}
+	}
+	if known {
+		return nil
 	}
 	after, err := g.given.after([]byte(strings.Join(image.Config.OnBuild, "\n")))
 	if err == nil {

@@ -24,8 +24,8 @@ func TestDockerfilesThatGrowAreRefused(t *testing.T) {
 		dockerfile string
 		line       int // at which it is too much; 0 is anywhere
 	}{
-		"a variable doubled":         {from + "ENV a=aa\n" + repeat(40, "ENV a=$a$a\n"), 23},
-		"an argument doubled":        {"ARG a=aa\n" + repeat(40, "ARG a=$a$a\n") + from, 22},
+		"a variable doubled":         {from + "ENV a=aa\n" + repeat(40, "ENV a=$a$a\n"), 26},
+		"an argument doubled":        {"ARG a=aa\n" + repeat(40, "ARG a=$a$a\n") + from, 25},
 		"replaced by itself":         {from + large + "ENV a=${a//a/$a}\n", 3},
 		"replaced by text":           {from + large + "ENV a=${a//a/" + strings.Repeat("b", 1000) + "}\n", 3},
 		"replaced in replacements":   {from + "ENV a=b\nENV a=" + strings.Repeat("${a//b/", 5000) + strings.Repeat("}", 5000) + "\n", 3},
