@@ -7,7 +7,7 @@
 // Peers take turns on one machine and the smallest value of several runs
 // counts, so that ratios hold where absolute times do not. It needs root,
 // docker-registry, runc and a static busybox; all of it stays on loopback
-// and below $TMPDIR. It ends with 1 when a figure is not reached; -quick judges
+// and below $TMPDIR, but for isolation, which fetches Debian's packages. It ends with 1 when a figure is not reached; -quick judges
 // nothing, since fixed costs weigh too much in small workloads.
 package main
 

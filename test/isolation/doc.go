@@ -5,7 +5,9 @@
 //
 // A case is one file of testdata: txtar, with a Dockerfile, the other files of its
 // build context and, under the name "want", the entries of the layers that come of
-// it, if they are few enough to be read. Lines with a "#" in front say what it proves. The others may be
+// it, if they are few enough to be read. Cases share a store, so that a cache mount
+// has an id that no other case uses. Lines with a "#" in front say what is proven;
+// the others may be
 //
 //	flags: WORDS     flags of the build; $CASE is the context, $AGENT a socket that says hello
 //	env: NAME=VALUE  of the environment

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,8 +20,9 @@ import (
 )
 
 // listing reads an image as "ocibuild save" writes it, and tells what the layers
-// above the base hold: a line for each entry, in the order of the layer.
-func listing(saved []byte, base string) (string, error) {
+// above the base hold: a line for each entry, in the order of the layer. With sums
+// it tells of the content of files, too.
+func listing(saved []byte, base string, sums bool) (string, error) {
 	blobs := map[string][]byte{}
 	for r := tar.NewReader(bytes.NewReader(saved)); ; {
 		h, err := r.Next()
@@ -48,14 +50,14 @@ func listing(saved []byte, base string) (string, error) {
 			continue
 		}
 		fmt.Fprintf(&b, "layer %d\n", i)
-		if err := list(&b, blobs[l.Digest.Encoded()], l.MediaType); err != nil {
+		if err := list(&b, blobs[l.Digest.Encoded()], l.MediaType, sums); err != nil {
 			return "", fmt.Errorf("layer %d: %w", i, err)
 		}
 	}
 	return b.String(), nil
 }
 
-func list(b *strings.Builder, blob []byte, mediaType string) error {
+func list(b *strings.Builder, blob []byte, mediaType string, sums bool) error {
 	raw, err := layer.NewReader(bytes.NewReader(blob), mediaType)
 	if err != nil {
 		return err
@@ -69,7 +71,15 @@ func list(b *strings.Builder, blob []byte, mediaType string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(b, line(e))
+		text := line(e)
+		if sums && e.Type == layer.Regular {
+			content, err := io.ReadAll(r)
+			if err != nil {
+				return err
+			}
+			text += fmt.Sprintf(" sum %.8x", sha256.Sum256(content))
+		}
+		fmt.Fprintln(b, text)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 // row is a case in the table: what came of it on each way.
 type row struct {
 	name  string
+	tried bool // or else it was not chosen
 	cells []string
 }
 
@@ -31,6 +32,9 @@ func (s *suite) print(w io.Writer) {
 	}
 	fmt.Fprint(tw, "\n")
 	for _, r := range s.rows {
+		if !r.tried {
+			continue
+		}
 		fmt.Fprint(tw, r.name)
 		for _, c := range r.cells {
 			fmt.Fprint(tw, "\t", c)

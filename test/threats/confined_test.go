@@ -1,3 +1,5 @@
+//go:build linux
+
 package threats
 
 import (
@@ -37,8 +39,8 @@ func TestX20WithoutNamespaces(t *testing.T) {
 	args := []string{"build", "--progress", "plain", "--isolation", "chroot", "--runtime", "", "."}
 	cmd := inDocker(t, p.command(args...))
 	p.until(cmd, "running")
-	sleep := inDocker(t, exec.Command("sleep", "60"))
-	must(t, sleep.Start())
+	sleep := inDocker(t, exec.Command("sh", "-c", "echo here; exec sleep 60"))
+	p.until(sleep, "here")
 	pids := []string{strconv.Itoa(sleep.Process.Pid), strconv.Itoa(cmd.Process.Pid)}
 	for _, pid := range below(t, cmd.Process.Pid) {
 		if line, err := os.ReadFile("/proc/" + pid + "/cmdline"); err == nil && bytes.HasPrefix(line, []byte("ocibuild-")) {

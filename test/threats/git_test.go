@@ -1,3 +1,5 @@
+//go:build linux
+
 package threats
 
 import (
@@ -26,10 +28,15 @@ type git struct {
 // newGit serves a repository with one commit of a file f.
 func newGit(p *place) *git {
 	p.t.Helper()
+	return newGitWith(p, nil)
+}
+
+func newGitWith(p *place, hook func(http.ResponseWriter, *http.Request) bool) *git {
+	p.t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
 		p.t.Skipf("SKIPPED: needs git: %v", err)
 	}
-	g := &git{p: p, dir: filepath.Join(p.dir, "out", "repo")}
+	g := &git{p: p, dir: filepath.Join(p.dir, "out", "repo"), hook: hook}
 	must(p.t, os.MkdirAll(g.dir, 0o755))
 	g.run("init", "-q", "-b", "main")
 	g.run("config", "http.receivepack", "false")

@@ -1,3 +1,5 @@
+//go:build linux
+
 package threats
 
 import (
@@ -46,8 +48,9 @@ func newHub(t *testing.T) *hub {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.mu.Lock()
 		h.asked = append(h.asked, r.Clone(r.Context()))
+		hook := h.hook
 		h.mu.Unlock()
-		if h.hook != nil && h.hook(w, r) || h.serve(w, r) {
+		if hook != nil && hook(w, r) || h.serve(w, r) {
 			return
 		}
 		real.ServeHTTP(w, r)
@@ -57,6 +60,13 @@ func newHub(t *testing.T) *hub {
 	t.Cleanup(s.Close)
 	h.host = strings.TrimPrefix(s.URL, "http://")
 	return h
+}
+
+// answers sets the hook, for those who ask from other processes.
+func (h *hub) answers(hook func(w http.ResponseWriter, r *http.Request) bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hook = hook
 }
 
 func (h *hub) serve(w http.ResponseWriter, r *http.Request) bool {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package threats
 
 import (
@@ -129,23 +131,20 @@ func TestF01KilledWhileItFetches(t *testing.T) {
 	p.hub.image("slow", nil, data)
 	p.write("Dockerfile", p.fake("FROM $HUB/slow\nCOPY --from=$HUB/slow /f /g\n"))
 	slow := newStall("/blobs/sha256", data[:600<<10])
-	p.hub.hook = slow.answer
+	p.hub.answers(slow.answer)
 	p.part("a layer", func() { p.killedIn(slow) })
-	p.hub.hook = nil
-
-	slow = newStall("/file", data[:600<<10])
+	other := newStall("/file", data[:600<<10])
 	url := p.web(func(w http.ResponseWriter, r *http.Request) {
-		if !slow.answer(w, r) {
+		if !other.answer(w, r) {
 			_, _ = w.Write(data)
 		}
 	})
 	p.write("Dockerfile", "FROM scratch\nADD "+url+"/file /\n")
-	p.part("a file", func() { p.killedIn(slow) })
+	p.part("a file", func() { p.killedIn(other) })
 	p.part("a repository", func() {
-		g := newGit(p)
-		g.commit("f", strings.Repeat("f", 1<<20))
 		slow := newStall("git-upload-pack", nil)
-		g.hook = slow.answer
+		g := newGitWith(p, slow.answer)
+		g.commit("f", strings.Repeat("f", 1<<20))
 		p.write("Dockerfile", "FROM scratch\nADD "+g.url+" /\n")
 		p.killedIn(slow)
 		// A git that was itself killed leaves locks, by which later ones were stopped.

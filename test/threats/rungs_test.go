@@ -1,3 +1,5 @@
+//go:build linux
+
 package threats
 
 import (
@@ -19,13 +21,13 @@ var isolation, ociRuntime = os.Getenv("OCIBUILD_TEST_ISOLATION"), os.Getenv("OCI
 // those against what surrounds a step. Those where an OCI runtime has a say are
 // in throughRuntimes.
 var onRungs = append([]func(*testing.T){
-	TestA03StubsThatWereMoved, TestA26WritesToBindMounts, TestB01BindMountsThroughLinks, TestB09VariablesWithoutAValue,
+	TestA03StubsThatWereMoved, TestA26WritesToBindMounts, TestB01BindMountsThroughLinks, TestB06LinksWhereTheSandboxMounts, TestB09VariablesWithoutAValue,
 	TestF33TreesThatResist, TestT01NamesThatClimb, TestR04NoConsole, TestR06LinksInDev, TestR09RootsWithoutProcAndSys, TestR12NamesThatLookLikeNumbers,
 	TestT14AttributesOfOverlays, TestX05WhatStepsLeaveInCaches, TestX10AgentsAreUsedAndNotChanged, TestX24NetworkFiles,
 }, throughRuntimes...)
 
 var throughRuntimes = []func(*testing.T){
-	TestA19CapabilitiesAreNotHandedOn, TestA20UsersHaveNoCapabilities, TestA21GroupsOfWhoBuilds, TestB06LinksWhereTheSandboxMounts,
+	TestA19CapabilitiesAreNotHandedOn, TestA20UsersHaveNoCapabilities, TestA21GroupsOfWhoBuilds,
 	TestB10NothingOfTheBuildersEnvironment, TestK05ProcessesThatStayBehind, TestL10SocketsThatReachThePageCache,
 	TestR02WorkingDirectoriesInProc, TestR03MaskedPathsThroughDevNull, TestR05FakeProcs, TestR10NothingToTrace,
 	TestR11ControlGroupsAreReadOnly, TestR13SideChannels, TestT15Devices, TestX06SecretsOnEveryRung, TestX07KilledWithASecret,
