@@ -17,8 +17,10 @@ import (
 	"github.com/ocibuild/ocibuild/internal/sandbox"
 )
 
-// closeTime is how long a worker may take to put things away before it is killed.
-const closeTime = 10 * time.Second
+// closeTime is how long a worker may take to put things away before it is killed
+// and leaves that to the next one: on a busy machine, a tree of many thousand files
+// takes a while.
+const closeTime = time.Minute
 
 // Client speaks to one worker. It is safe for concurrent use.
 type Client struct {
