@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"regexp"
@@ -169,10 +170,30 @@ func TestNetworkNone(t *testing.T) {
 	}
 }
 
+// TestAnyNumberOfOpenFiles: starting a process moves files to free numbers above
+// those it is given, and the step starts whichever these are.
+func TestAnyNumberOfOpenFiles(t *testing.T) {
+	im := newImage(t)
+	for n := 3; n < 130; n++ {
+		fd, err := unix.FcntlInt(os.Stdin.Fd(), unix.F_DUPFD_CLOEXEC, n)
+		must(t, err)
+		stdin := os.NewFile(uintptr(fd), "stdin")
+		p, err := Start(context.Background(), &Spec{Rootfs: im.root, Args: []string{"true"}}, Stdio{Stdin: stdin})
+		stdin.Close()
+		if err != nil {
+			t.Errorf("the step's input is file %d: %v", fd, err)
+			continue
+		}
+		if code, err := p.Wait(); code != 0 || err != nil {
+			t.Errorf("the step's input is file %d: %d, %v", fd, code, err)
+		}
+	}
+}
+
 func TestProgramCannotBeWritten(t *testing.T) {
-	name, err := program()
+	p, err := program()
 	must(t, err)
-	if f, err := os.OpenFile(name, os.O_WRONLY, 0); err == nil {
+	if f, err := os.OpenFile(pathOf(int(p.Fd())), os.O_WRONLY, 0); err == nil {
 		defer f.Close() // a sealed copy can be opened, not written
 		if _, err := f.WriteAt([]byte("x"), 0); err == nil {
 			t.Error("the program can be written")

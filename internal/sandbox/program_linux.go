@@ -11,29 +11,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// firstHandle is above every number that starting a process moves files to.
-const firstHandle = 64
-
-// program returns the path of this program for starting a stage. The step that
+// program returns the file of this program for starting a stage. The step that
 // the stage becomes can get hold of the file it came from and write to it when
 // it is no longer running; so it comes from a read-only copy of the mount that
 // the program lies on or, where the kernel refuses that, from a sealed copy of
 // the bytes. Made once in a process, since the second is slow.
-var program = sync.OnceValues(func() (string, error) {
+var program = sync.OnceValues(func() (*os.File, error) {
 	fd, err := readOnlyProgram()
 	if err != nil {
 		var second error
 		if fd, second = sealedProgram(); second != nil {
-			return "", fmt.Errorf("protect the builder's program: %w; %w", err, second)
+			return nil, fmt.Errorf("protect the builder's program: %w; %w", err, second)
 		}
 	}
-	defer unix.Close(fd)
-	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstHandle)
-	if err != nil {
-		return "", fmt.Errorf("protect the builder's program: %w", err)
-	}
-	return "/proc/self/fd/" + strconv.Itoa(high), nil
+	return os.NewFile(uintptr(fd), "program"), nil
 })
+
+// pathOf is the path of a file for a process that has it open under number fd.
+// Only a number that is among the files given to a new process leads it to that
+// file: starting it moves others over the numbers above.
+func pathOf(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
 const self = "/proc/self/exe"
 
@@ -98,5 +95,5 @@ func sealedProgram() (int, error) {
 		return -1, fmt.Errorf("seal the copy of the program: %w", err)
 	}
 	// Executing a file that is open for writing is refused.
-	return unix.Open("/proc/self/fd/"+strconv.Itoa(fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	return unix.Open(pathOf(fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }

@@ -45,14 +45,13 @@ func Start(ctx context.Context, s *Spec, stdio Stdio) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
-	exe := self // which a step without /proc does not get hold of
+	k := &keeper{ctx: ctx, config: config, stdio: stdio, limits: s.Limits, chroot: s.Chroot, hold: s.Hold, started: make(chan error, 1)}
+	k.runtime = through
 	if !s.Chroot {
-		if exe, err = program(); err != nil {
+		if k.program, err = program(); err != nil {
 			return nil, fmt.Errorf("sandbox: %w", err)
 		}
 	}
-	k := &keeper{ctx: ctx, config: config, exe: exe, stdio: stdio, limits: s.Limits, chroot: s.Chroot, hold: s.Hold, started: make(chan error, 1)}
-	k.runtime = through
 	k.p = &Process{done: make(chan struct{})}
 	go k.keep()
 	if err := <-k.started; err != nil {
@@ -91,7 +90,7 @@ type keeper struct {
 	p       *Process
 	ctx     context.Context // of Start, for this one call
 	config  *stage.Config
-	exe     string
+	program *os.File // nil for a step without /proc, which does not get hold of it
 	stdio   Stdio
 	limits  cgroup.Limits
 	group   *cgroup.Group
@@ -235,9 +234,14 @@ func (k *keeper) launch(attr *os.ProcAttr) error {
 		around = k.guarded
 	}
 	err := around(attr, func() error {
+		exe := self
+		if k.program != nil {
+			exe = pathOf(len(attr.Files))
+			attr.Files = append(attr.Files, k.program)
+		}
 		return k.group.Start(func(fd int) (err error) {
 			attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = fd >= 0, max(fd, 0)
-			k.p.proc, err = os.StartProcess(k.exe, []string{k.firstProcess(stage.Name)}, attr)
+			k.p.proc, err = os.StartProcess(exe, []string{k.firstProcess(stage.Name)}, attr)
 			if err == nil {
 				k.p.send = k.p.proc.Signal
 			}

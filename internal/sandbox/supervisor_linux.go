@@ -30,7 +30,7 @@ func (k *keeper) supervised(attr *os.ProcAttr, start func() error) error {
 	if len(k.config.Notify) == 0 {
 		return start()
 	}
-	s, theirs, err := startSupervisor(k.exe, k.config.Insecure)
+	s, theirs, err := startSupervisor(k.program, k.config.Insecure)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (k *keeper) supervised(attr *os.ProcAttr, start func() error) error {
 
 // startSupervisor returns the other end of the socket, too. The calling
 // goroutine must stay on its thread until the step is over.
-func startSupervisor(exe string, insecure bool) (*supervisor, *os.File, error) {
+func startSupervisor(program *os.File, insecure bool) (*supervisor, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a socket: %w", err)
@@ -60,7 +60,7 @@ func startSupervisor(exe string, insecure bool) (*supervisor, *os.File, error) {
 		args = append(args, "insecure")
 	}
 	s.cmd = &exec.Cmd{
-		Path: exe, Args: args, Env: []string{}, Dir: "/", Stderr: &s.said, ExtraFiles: []*os.File{ours},
+		Path: pathOf(notify.SocketFD + 1), Args: args, Env: []string{}, Dir: "/", Stderr: &s.said, ExtraFiles: []*os.File{ours, program},
 		// A session of its own: what a terminal sends is for the step.
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true},
 	}
