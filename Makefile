@@ -2,7 +2,7 @@
 
 OCIBUILD := bin/ocibuild
 
-.PHONY: build demo bases test test-isolation test-slow conformance conformance-reference bench lint clean FORCE
+.PHONY: build demo bases test test-isolation test-slow conformance conformance-reference bench profile lint clean FORCE
 
 build: $(OCIBUILD)
 
@@ -32,6 +32,9 @@ conformance-reference: # make BuildKit's results anew, with BuildKit itself
 
 bench: build
 	cd bench && go run . -ocibuild $(abspath $(OCIBUILD))
+
+profile: # what the compiler is told about hot paths; takes a quiet machine and half a minute
+	cd bench && CGO_ENABLED=0 go run -trimpath ./profile $(abspath cmd/ocibuild/default.pgo)
 
 lint: bin/golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

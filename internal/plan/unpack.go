@@ -15,10 +15,10 @@ import (
 	"path"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/ocibuild/ocibuild/layer"
+	"github.com/ocibuild/ocibuild/layer/inflate"
 )
 
 // maxWindow bounds what a zstd archive may ask for, in bytes.
@@ -123,7 +123,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	magic, _ := br.Peek(8)
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b, 8}):
-		return gzip.NewReader(br)
+		return inflate.NewReader(br)
 	case bytes.HasPrefix(magic, []byte("BZh")):
 		return io.NopCloser(bzip2.NewReader(br)), nil
 	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):

@@ -58,7 +58,16 @@ func (s *Solver) keep(ctx context.Context, step *graph.Step, job job, outs [][]L
 
 // record puts one record under all that the step is known by.
 func (s *Solver) record(ctx context.Context, step *graph.Step, job job, outs [][]Layer) error {
-	rec := &cache.Record{Outputs: make([][]cache.Layer, len(outs))}
+	def, err := s.key(ctx, step)
+	if err != nil {
+		return err
+	}
+	content, err := job.contentKey(ctx)
+	if err != nil {
+		return err
+	}
+	// Only now, since a descriptor waits for the compression.
+	rec := &cache.Record{Outputs: make([][]cache.Layer, len(outs)), Parts: def.parts}
 	for i, out := range outs {
 		for _, l := range out {
 			cl, err := describeLayer(ctx, l)
@@ -68,15 +77,6 @@ func (s *Solver) record(ctx context.Context, step *graph.Step, job job, outs [][
 			rec.Outputs[i] = append(rec.Outputs[i], cl)
 		}
 	}
-	def, err := s.key(ctx, step)
-	if err != nil {
-		return err
-	}
-	content, err := job.contentKey(ctx)
-	if err != nil {
-		return err
-	}
-	rec.Parts = def.parts
 	if err := s.Faces.Dir.Put(ctx, s.state(step).shape.key, rec, def.key, content.key); err != nil {
 		return fmt.Errorf("keep what a step made: %w", err)
 	}
