@@ -44,10 +44,11 @@ type Writer struct {
 	done *TOC // nil until Finish
 	err  error
 
-	raw     []byte    // the group being filled
-	sum     hash.Hash // of what is in it, see [Group]
-	off     int64     // of raw in the tar
-	content hash.Hash // of the file being added
+	raw     []byte       // the group being filled
+	sum     hash.Hash    // of what is in it, see [Group]
+	off     int64        // of raw in the tar
+	content hash.Hash    // of the file being added
+	sums    [2]hash.Hash // both, in the other order
 	digest  digest.Digest
 	head    []byte // scratch
 	one     [1]byte
@@ -67,7 +68,9 @@ func NewWriter(ctx context.Context, dst io.Writer, o WriterOptions) *Writer {
 	if o.Compression == nil {
 		o.Compression = Gzip
 	}
-	return &Writer{pipe: startPipe(ctx, dst, o), sum: sha256.New(), content: sha256.New()}
+	w := &Writer{pipe: startPipe(ctx, dst, o), sum: sha256.New(), content: sha256.New()}
+	w.sums = [...]hash.Hash{w.content, w.sum}
+	return w
 }
 
 // Add appends an entry. content is read to its end for a Regular entry and must
@@ -159,10 +162,9 @@ func (w *Writer) copy(e *Entry, r io.Reader) error {
 	if r == nil && e.Size > 0 {
 		return errors.New("no content")
 	}
-	sums := []hash.Hash{w.content}
-	large := e.Size > maxGroup
+	sums, large := w.sums[:1], e.Size > maxGroup
 	if large {
-		sums = append(sums, w.sum) // a part of the content is in the group
+		sums = w.sums[:] // a part of the content is in the group
 		if e.Digest != "" {
 			sums = sums[1:]
 		}
@@ -191,7 +193,8 @@ func (w *Writer) copy(e *Entry, r io.Reader) error {
 		e.Digest = makeDigest(w.content.Sum(w.head[:0]))
 	}
 	if !large {
-		w.sum.Write([]byte(e.Digest))
+		w.head = append(w.head[:0], e.Digest...)
+		w.sum.Write(w.head)
 	}
 	w.digest = e.Digest
 	return nil

@@ -1,6 +1,9 @@
 package lab
 
-import "context"
+import (
+	"context"
+	"os"
+)
 
 // Ocibuild is the binary under test with a store of its own.
 type Ocibuild struct {
@@ -33,3 +36,6 @@ func (o *Ocibuild) Build(ctx context.Context, dir, image string, push bool) (Usa
 func (o *Ocibuild) Tar(ctx context.Context, dir, file string) (Usage, error) {
 	return Measure(Command(ctx, o.binary, "build", "--store", o.store, "--progress", "plain", "-o", "type=tar,dest="+file, dir))
 }
+
+// Remove removes the store, so that nobody has to write it to the disk.
+func (o *Ocibuild) Remove() error { return os.RemoveAll(o.store) }

@@ -15,7 +15,7 @@ func saveMemory() {
 	}
 	const (
 		first = 400 // percent of the 4 MiB that the runtime begins with
-		after = 35
+		after = 40
 	)
 	debug.SetGCPercent(first)
 	collected := new([16]byte)

@@ -15,8 +15,10 @@ import (
 )
 
 // Emit writes the changes to w: what is new, whiteouts for what is removed, and
-// the directories above a change as they are.
+// the directories above a change as they are. It lets go of what is written, so
+// that of a large plan there is less and less: the tree is of no use afterwards.
 func (t *Tree) Emit(ctx context.Context, w *layer.Writer) error {
+	t.spent = true
 	_, visible := t.find(".")
 	return t.emit(ctx, t.root, ".", visible, func(e layer.Entry, c content) error {
 		if e.Type != layer.Regular {
@@ -65,6 +67,9 @@ func (t *Tree) emit(ctx context.Context, n *node, name string, visible bool, do 
 	for _, base := range slices.Sorted(maps.Keys(n.children)) {
 		if err := t.emit(ctx, n.children[base], path.Join(name, base), visible, do); err != nil {
 			return err
+		}
+		if t.spent {
+			delete(n.children, base)
 		}
 	}
 	return nil

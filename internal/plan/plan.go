@@ -28,9 +28,10 @@ import (
 // operation can read what another one planned. It is not safe for concurrent
 // changes.
 type Tree struct {
-	base layer.Tree
-	root *node
-	o    Options
+	base  layer.Tree
+	root  *node
+	o     Options
+	spent bool // it is being emitted
 
 	spools []*os.File
 }

@@ -179,29 +179,29 @@ func (l *Dir) hash(ctx context.Context, e layer.Entry, s *hasher) (digest.Digest
 	}
 	var sum [sha256.Size]byte
 	s.sum.Sum(sum[:0])
-	return c.remember(sum), nil
+	d := digestOf(&sum)
+	c.remember(sum, d)
+	return d, nil
 }
 
 // Learn tells the digest of what was read, by somebody who computed it on the
 // way, so that the file need not be read a second time.
 func (c *content) Learn(d digest.Digest) {
 	if sum, err := sumOf(d); err == nil && c.done && c.seen.Digest != d {
-		c.remember(sum)
+		c.remember(sum, d)
 	}
 }
 
 // remember keeps a digest for this build, and in the index when the file is
 // still exactly what was seen.
-func (c *content) remember(sum [sha256.Size]byte) digest.Digest {
-	dgst := digestOf(&sum)
+func (c *content) remember(sum [sha256.Size]byte, d digest.Digest) {
 	l := c.local
 	if c.got == c.seen.stat {
 		l.index.put(c.seen.Name, c.seen.stat, sum, len(c.seen.Xattrs) == 0, c.began)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.setDigest(c.seen.Name, dgst)
-	return dgst
+	l.setDigest(c.seen.Name, d)
 }
 
 // setDigest needs l.mu.

@@ -3,6 +3,7 @@ package local
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -121,8 +122,28 @@ func (x *Index) put(name string, s fileStat, sum [sha256.Size]byte, bare bool, b
 		x.entries[i] = e
 		return
 	}
+	x.makeRoom()
 	x.byName[name] = len(x.entries)
 	x.entries = append(x.entries, e)
+}
+
+// makeRoom makes room for all that was seen at once: files are read when the
+// context is listed already.
+func (x *Index) makeRoom() {
+	if len(x.entries) < cap(x.entries) {
+		return
+	}
+	seen := 0
+	for _, names := range x.listed {
+		seen += len(names)
+	}
+	if seen <= len(x.entries) {
+		return
+	}
+	x.entries = slices.Grow(x.entries, seen-len(x.entries))
+	byName := make(map[string]int, seen)
+	maps.Copy(byName, x.byName)
+	x.byName = byName
 }
 
 // racy tells whether a change right after began could leave the times as they
