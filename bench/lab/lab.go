@@ -9,10 +9,7 @@ import (
 	"strings"
 )
 
-const (
-	module  = "github.com/ocibuild/ocibuild/bench"
-	program = "github.com/ocibuild/ocibuild/cmd/ocibuild"
-)
+const module = "github.com/ocibuild/ocibuild/bench"
 
 // Lab is one directory, one registry and the tools to be measured.
 type Lab struct {
@@ -69,24 +66,19 @@ func (l *Lab) findTools(ctx context.Context) (err error) {
 
 // goTool builds a tool of this module, or finds it built.
 func goTool(ctx context.Context, name string) (string, error) {
-	return goOutput(ctx, "tool", "-n", name)
-}
-
-// goOutput is the one line that the go command prints.
-func goOutput(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd := exec.CommandContext(ctx, "go", "tool", "-n", name)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("go %s: %w", strings.Join(args, " "), err)
+		return "", fmt.Errorf("build %s: %w", name, err)
 	}
 	return strings.TrimSpace(string(out)), nil
 }
 
 // goBuild builds as the project's Makefile does.
-func goBuild(ctx context.Context, output, pkg string, flags ...string) error {
-	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-trimpath", "-ldflags", "-s -w"}, flags...), "-o", output, pkg)...)
+func goBuild(ctx context.Context, output, pkg string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", output, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
@@ -114,22 +106,18 @@ func (l *Lab) LinkOnly(ctx context.Context) (string, error) {
 	return output, goBuild(ctx, output, module+"/linkonly")
 }
 
-// CompressOnly builds the program that compresses a tar and does nothing else. As
-// ocibuild, it is built with the profile.
+// CompressOnly builds the program that compresses a tar and does nothing else. It
+// is a program like others: ocibuild is built with a profile, this is not.
 func (l *Lab) CompressOnly(ctx context.Context) (string, error) {
-	dir, err := goOutput(ctx, "list", "-f", "{{.Dir}}", program)
-	if err != nil {
-		return "", err
-	}
 	output := filepath.Join(l.dir, "compressonly")
-	return output, goBuild(ctx, output, module+"/compressonly", "-pgo="+filepath.Join(dir, "default.pgo"))
+	return output, goBuild(ctx, output, module+"/compressonly")
 }
 
 // Ocibuild returns the binary under test, and builds it if it was not named.
 func (l *Lab) Ocibuild(ctx context.Context) (string, error) {
 	if l.ocibuild == "" {
 		output := filepath.Join(l.dir, "ocibuild")
-		if err := goBuild(ctx, output, program); err != nil {
+		if err := goBuild(ctx, output, "github.com/ocibuild/ocibuild/cmd/ocibuild"); err != nil {
 			return "", err
 		}
 		l.ocibuild = output
