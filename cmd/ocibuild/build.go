@@ -100,6 +100,9 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	fs.IntVar(&f.jobs, "jobs", 0, "`NUMBER` of steps that work at a time (default 4)")
 	fs.StringArrayVar(&f.limits, "limit", nil, limitHelp())
 	f.registry.add(fs)
+	for _, what := range []string{"provenance", "sbom"} {
+		fs.Var(&absent{what}, what, "none is made; false is what --"+what+" may be")
+	}
 }
 
 // contextOf returns the directory to build, or its URL, or "-". Without the

@@ -25,7 +25,7 @@ func (c *cli) rootCommand() *cobra.Command {
 	root.Example = ""
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SuggestionsMinimumDistance = 2
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVar(&c.store, "store", "", "`FOLDER` of the local store")
 	root.AddCommand(
 		c.buildCommand(), c.doctorCommand(), c.imagesCommand(), c.inspectCommand(), c.loadCommand(), c.pullCommand(), c.pushCommand(),

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -87,6 +88,7 @@ func (c *conn) send(m *message, files ...*os.File) error {
 		return err
 	}
 	_, err = c.u.Write(body)
+	runtime.KeepAlive(files) // their numbers are on the way until here
 	return err
 }
 
