@@ -73,7 +73,7 @@ func (d *Dir) PutBlob(ctx context.Context, r io.Reader, want digest.Digest, size
 	if size >= 0 {
 		r = io.LimitReader(r, size+1)
 	}
-	if _, err := io.Copy(w, contextReader{ctx, r}); err != nil {
+	if err := w.Fill(ctx, r); err != nil {
 		return fmt.Errorf("blob %s: %w", want, err)
 	}
 	if size >= 0 && w.size != size {
@@ -156,6 +156,12 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	w.hash.Write(p[:n])
 	w.size += int64(n)
 	return n, err
+}
+
+// Fill writes all of r, unless ctx ends before.
+func (w *BlobWriter) Fill(ctx context.Context, r io.Reader) error {
+	_, err := io.Copy(w, contextReader{ctx, r})
+	return err
 }
 
 // Commit puts the blob in its place and returns its digest and size in bytes.

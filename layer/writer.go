@@ -44,11 +44,10 @@ type Writer struct {
 	done *TOC // nil until Finish
 	err  error
 
-	raw     []byte       // the group being filled
-	sum     hash.Hash    // of what is in it, see [Group]
-	off     int64        // of raw in the tar
-	content hash.Hash    // of the file being added
-	sums    [2]hash.Hash // both, in the other order
+	raw     []byte    // the group being filled
+	sum     hash.Hash // of what is in it, see [Group]
+	off     int64     // of raw in the tar
+	content hash.Hash // of the file being added
 	digest  digest.Digest
 	head    []byte // scratch
 	one     [1]byte
@@ -68,9 +67,7 @@ func NewWriter(ctx context.Context, dst io.Writer, o WriterOptions) *Writer {
 	if o.Compression == nil {
 		o.Compression = Gzip
 	}
-	w := &Writer{pipe: startPipe(ctx, dst, o), sum: sha256.New(), content: sha256.New()}
-	w.sums = [...]hash.Hash{w.content, w.sum}
-	return w
+	return &Writer{pipe: startPipe(ctx, dst, o), sum: sha256.New(), content: sha256.New()}
 }
 
 // Add appends an entry. content is read to its end for a Regular entry and must
@@ -162,9 +159,10 @@ func (w *Writer) copy(e *Entry, r io.Reader) error {
 	if r == nil && e.Size > 0 {
 		return errors.New("no content")
 	}
-	sums, large := w.sums[:1], e.Size > maxGroup
+	both := [...]hash.Hash{w.content, w.sum}
+	sums, large := both[:1], e.Size > maxGroup
 	if large {
-		sums = w.sums[:] // a part of the content is in the group
+		sums = both[:] // a part of the content is in the group
 		if e.Digest != "" {
 			sums = sums[1:]
 		}

@@ -2,16 +2,13 @@ package lab
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"debug/elf"
 	"encoding/hex"
 	"fmt"
 	"hash"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -21,6 +18,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/ocibuild/ocibuild/internal/busybox"
 )
 
 // PushBusybox makes an image of the machine's own static busybox.
@@ -187,22 +186,9 @@ func writeBusybox(t *tar.Writer, binary []byte) error {
 }
 
 func staticBusybox() ([]byte, error) {
-	found, err := exec.LookPath("busybox")
-	if err != nil {
-		return nil, fmt.Errorf("%w (it is in the package busybox-static)", err)
-	}
-	data, err := os.ReadFile(found)
+	path, err := busybox.Static()
 	if err != nil {
 		return nil, err
 	}
-	binary, err := elf.NewFile(bytes.NewReader(data))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", found, err)
-	}
-	for _, p := range binary.Progs {
-		if p.Type == elf.PT_INTERP {
-			return nil, fmt.Errorf("%s is not a static binary: an image needs the package busybox-static", found)
-		}
-	}
-	return data, nil
+	return os.ReadFile(path)
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 )
 
 const module = "github.com/ocibuild/ocibuild/bench"
@@ -66,14 +65,7 @@ func (l *Lab) findTools(ctx context.Context) (err error) {
 
 // goTool builds a tool of this module, or finds it built.
 func goTool(ctx context.Context, name string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "tool", "-n", name)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("build %s: %w", name, err)
-	}
-	return strings.TrimSpace(string(out)), nil
+	return output(ctx, "env", "CGO_ENABLED=0", "go", "tool", "-n", name)
 }
 
 // goBuild builds as the project's Makefile does.

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"debug/elf"
 	"errors"
 	"fmt"
 	"net"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/ocibuild/ocibuild/internal/busybox"
 	"github.com/ocibuild/ocibuild/internal/worker"
 )
 
@@ -72,7 +72,7 @@ var (
 )
 
 func canRunOn(isolation string) error {
-	if _, err := staticBusybox(); err != nil {
+	if _, err := busybox.Static(); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "probe-*")
@@ -90,22 +90,6 @@ func canRunOn(isolation string) error {
 		return err
 	}
 	return c.Close()
-}
-
-func staticBusybox() (string, error) {
-	path, err := exec.LookPath("busybox")
-	if err != nil {
-		return "", err
-	}
-	f, err := elf.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	if f.Section(".interp") != nil {
-		return "", errors.New("busybox is not static (package busybox-static)")
-	}
-	return path, nil
 }
 
 // exits runs a command that must end with that exit code: exits 2 ocibuild …
@@ -222,7 +206,7 @@ func nothingLeft(ts *testscript.TestScript, neg bool, args []string) {
 
 // busyboxImage builds busybox:latest of this machine's static busybox.
 func busyboxImage(ts *testscript.TestScript, _ bool, _ []string) {
-	from, err := staticBusybox()
+	from, err := busybox.Static()
 	ts.Check(err)
 	dir, err := os.MkdirTemp("", "busybox-*")
 	ts.Check(err)

@@ -41,6 +41,7 @@ var rooms = []room{
 	{path: "cache/registry", floor: 1},
 	{path: "cache/s3", floor: 1},
 	{path: "cache", floor: 0},
+	{path: "internal/busybox", floor: 0},
 	{path: "internal/floors", floor: 0},
 	{path: "internal/forward", floor: 0},
 	{path: "internal/inroot", floor: 0},

@@ -4,14 +4,14 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"debug/elf"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ocibuild/ocibuild/internal/busybox"
 )
 
 var (
@@ -38,11 +38,11 @@ const (
 // /etc/resolv.conf, and /dev, so that places for them have to be made.
 func writeBase(t *testing.T, dir string) {
 	t.Helper()
-	path, err := staticBusybox()
+	path, err := busybox.Static()
 	if err != nil {
 		t.Skipf("SKIPPED: there is nothing to run: %v", err)
 	}
-	busybox, err := os.ReadFile(path)
+	program, err := os.ReadFile(path)
 	must(t, err)
 	list, err := exec.Command(path, "--list").Output()
 	must(t, err)
@@ -53,7 +53,7 @@ func writeBase(t *testing.T, dir string) {
 	}
 	a.dir("tmp/", 0o1777)
 	a.add(tar.Header{Typeflag: tar.TypeDir, Name: "home/app/", Mode: 0o750, Uid: 1234, Gid: 1235}, nil)
-	a.add(tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755}, busybox)
+	a.add(tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755}, program)
 	for applet := range strings.FieldsSeq(string(list)) {
 		if applet != "busybox" {
 			a.link("bin/"+applet, "busybox")
@@ -84,22 +84,6 @@ func writeBase(t *testing.T, dir string) {
 
 // capability is cap_net_bind_service+ep, as the kernel keeps it.
 const capability = "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-
-func staticBusybox() (string, error) {
-	path, err := exec.LookPath("busybox")
-	if err != nil {
-		return "", err
-	}
-	f, err := elf.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	if f.Section(".interp") != nil {
-		return "", errors.New("busybox is not static (package busybox-static)")
-	}
-	return path, nil
-}
 
 // archives are files that a case can have in its context.
 var archives = map[string]func() []byte{

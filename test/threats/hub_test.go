@@ -234,7 +234,7 @@ type hashed struct {
 
 // baseLayer holds busybox and a few users.
 var baseLayer = sync.OnceValues(func() (*hashed, error) {
-	program, err := busybox()
+	program, err := staticBusybox()
 	if err != nil {
 		return nil, err
 	}

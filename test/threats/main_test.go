@@ -3,8 +3,6 @@
 package threats
 
 import (
-	"debug/elf"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +14,7 @@ import (
 
 	// What runs commands is this very program, started again.
 	_ "github.com/ocibuild/ocibuild/builder"
+	"github.com/ocibuild/ocibuild/internal/busybox"
 )
 
 func TestMain(m *testing.M) {
@@ -69,19 +68,11 @@ func program(t *testing.T, pkg string) string {
 	return path
 }
 
-// busybox is the machine's, if it runs in an image that holds nothing else.
-var busybox = sync.OnceValues(func() ([]byte, error) {
-	path, err := exec.LookPath("busybox")
+// staticBusybox is the program that base images have.
+var staticBusybox = sync.OnceValues(func() ([]byte, error) {
+	path, err := busybox.Static()
 	if err != nil {
 		return nil, err
-	}
-	f, err := elf.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if f.Section(".interp") != nil {
-		return nil, errors.New("busybox is not static (package busybox-static)")
 	}
 	return os.ReadFile(path)
 })

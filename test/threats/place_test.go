@@ -242,7 +242,7 @@ func (r *result) lacks(name string) {
 
 // canRun tells why commands cannot be run here, if so.
 var canRun = sync.OnceValue(func() error {
-	if _, err := busybox(); err != nil {
+	if _, err := staticBusybox(); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp(temporary, "probe-*")

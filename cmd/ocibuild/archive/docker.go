@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 
 	"github.com/distribution/reference"
@@ -124,7 +123,7 @@ func (s *store) importDockerLayer(ctx context.Context, in files, name string, di
 		return desc, err
 	}
 	defer w.Abort()
-	if _, err := io.Copy(w, contextReader{ctx, buffered}); err != nil {
+	if err := w.Fill(ctx, buffered); err != nil {
 		return desc, err
 	}
 	desc.Digest, desc.Size, err = w.Commit()
@@ -132,17 +131,4 @@ func (s *store) importDockerLayer(ctx context.Context, in files, name string, di
 		err = fmt.Errorf("it has the digest %s, the config says %s", desc.Digest, diffID)
 	}
 	return desc, err
-}
-
-// contextReader ends a long copy when its context ends.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

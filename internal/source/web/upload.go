@@ -26,7 +26,7 @@ func NewUpload(ctx context.Context, store *cache.Dir, in io.Reader) (*Upload, er
 		return nil, err
 	}
 	defer blob.Abort()
-	if _, err := io.Copy(blob, ctxReader{ctx, in}); err != nil {
+	if err := blob.Fill(ctx, in); err != nil {
 		return nil, err
 	}
 	u := &Upload{store: store}
@@ -57,17 +57,4 @@ func (u *Upload) Ready() bool { return true }
 func (u *Upload) Tree(context.Context) (layer.Tree, error) {
 	e := layer.Entry{Name: u.name, Type: layer.Regular, Size: u.size, Mode: 0o600, Digest: u.dgst}
 	return &fileTree{entry: e, open: func() (io.ReadCloser, error) { return u.store.OpenBlob(u.dgst) }}, nil
-}
-
-// ctxReader ends a long read when its context ends.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c ctxReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
