@@ -22,7 +22,7 @@ func (d *differ) sameFile(f *frame, name string, st *unix.Stat_t, e layer.Entry)
 	if err != nil {
 		return false, err
 	}
-	if st.Size != lst.Size || st.Mtim != lst.Mtim || st.Rdev != lst.Rdev {
+	if st.Size != lst.Size || st.Mtim != lst.Mtim || st.Rdev != lst.Rdev || linkedAnew(st) {
 		return false, nil
 	}
 	if same, err := d.sameMeta(e, lst, at); !same || err != nil {
@@ -36,6 +36,14 @@ func (d *differ) sameFile(f *frame, name string, st *unix.Stat_t, e layer.Entry)
 		return compareContent(f.fd, name, at)
 	}
 	return true, nil
+}
+
+// linkedAnew tells whether a regular file has several names in upper: the step has
+// given it one, as overlayfs copies a file under one name alone. All of them are
+// recorded, the old one too, although it shows nothing new: the layer could not say
+// otherwise that they are one file.
+func linkedAnew(st *unix.Stat_t) bool {
+	return st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink > 1
 }
 
 func compareContent(fd int, name string, at *lowerFile) (bool, error) {

@@ -97,7 +97,7 @@ func TestDiff(t *testing.T) {
 		"same link":              {script: "ln -sfn passwd etc/link; touch -hd @1700000000 etc/link"},
 		"other link":             {script: "ln -sfn other etc/link", want: []string{"5 etc", "2 etc/link -> other"}},
 		"hard links":             {script: "echo -n x >etc/1; ln etc/1 dir/0; ln etc/1 etc/2", want: []string{"5 dir", `0 dir/0 "x"`, "5 etc", "1 etc/1 -> dir/0", "1 etc/2 -> dir/0"}},
-		"link to unchanged":      {script: "ln etc/passwd etc/other", want: []string{"5 etc", `0 etc/other "root"`}},
+		"link to unchanged":      {script: "ln etc/passwd etc/other", want: []string{"5 etc", `0 etc/other "root"`, "1 etc/passwd -> etc/other"}},
 		"whiteouts are no links": {script: "rm -r dir/a dir/sub etc/passwd", want: []string{"5 dir", "w dir/a", "w dir/sub", "5 etc", "w etc/passwd"}},
 		"attribute":              {script: `python3 -c 'import os; os.setxattr("etc/passwd", "user.note", b"hey")'`, want: []string{"5 etc", `0 etc/passwd user.note="hey" "root"`}},
 		"pipe":                   {script: "mkfifo etc/p", want: []string{"5 etc", "6 etc/p"}},

@@ -23,12 +23,14 @@ type differ struct {
 	view *layer.View // of what the tree held; nil until asked for
 
 	shared map[inode]int    // how many names files had before, of those with several
+	names  map[inode]int    // how many they have now, of those with several
+	joined map[inode]bool   // unchanged files of which one old name was written beside the new ones
 	groups map[inode]*group // files with several names now, as they were written
 	alone  []string         // names that were written as files of their own and are not, in the tree
 }
 
 func newDiffer(ctx context.Context, t *Tree, w *layer.Writer) *differ {
-	return &differ{ctx: ctx, t: t, w: w, now: time.Now().Unix(), shared: map[inode]int{}, groups: map[inode]*group{}}
+	return &differ{ctx: ctx, t: t, w: w, now: time.Now().Unix(), shared: map[inode]int{}, names: map[inode]int{}, joined: map[inode]bool{}, groups: map[inode]*group{}}
 }
 
 // frame is a directory on the way down. It is written when something in it is,
@@ -45,11 +47,8 @@ type frame struct {
 
 // run writes the changes. It tells whether after no longer says what the tree is.
 func (d *differ) run(before, after *node) (again bool, err error) {
-	before.each(func(n *node) {
-		if n.links > 1 && !n.isDir() {
-			d.shared[n.inode()]++
-		}
-	})
+	countNames(before, d.shared)
+	countNames(after, d.names)
 	fd, err := unix.Open(d.t.Root(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false, err
@@ -79,6 +78,15 @@ func (d *differ) run(before, after *node) (again bool, err error) {
 		return again, nil
 	}
 	return again, after.setTime(fd, ".", to)
+}
+
+// countNames counts the names of files that have several.
+func countNames(root *node, into map[inode]int) {
+	root.each(func(n *node) {
+		if n.links > 1 && !n.isDir() {
+			into[n.inode()]++
+		}
+	})
 }
 
 func (f *frame) close() {
@@ -251,7 +259,8 @@ func (d *differ) file(f *frame, was, is *node) error {
 	}
 	e.Name = path.Join(f.name, is.name)
 	if was != nil {
-		if same, err := d.same(at, e, was, is); same || err != nil {
+		same, err := d.same(at, e, was, is)
+		if err != nil || same && !d.linkedAnew(was, is) {
 			return err
 		}
 	}

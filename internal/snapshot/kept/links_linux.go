@@ -20,6 +20,25 @@ type group struct {
 	old   bool     // one of them is a name that was there before
 }
 
+// linkedAnew tells whether an unchanged file has got more names in the tree, and
+// this one is to be written beside them. An overlay copies the one name that the
+// link was made from and tears it away from the file's other ones. Which one that
+// was cannot be seen here: it is taken for the first.
+func (d *differ) linkedAnew(was, is *node) bool {
+	i := is.inode()
+	if is.kind() != unix.S_IFREG || d.names[i] < 2 {
+		return false
+	}
+	if was.inode() != i { // an equal file in its place
+		return true
+	}
+	if d.joined[i] || d.names[i] <= max(d.shared[i], 1) {
+		return false
+	}
+	d.joined[i] = true
+	return true
+}
+
 // link decides whether a changed regular file is written as a hard link, and to
 // which name. It is written as an overlay would have it, which tears a file that
 // was there away from its other names when it is changed: so of a file that had

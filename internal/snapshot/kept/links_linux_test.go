@@ -24,8 +24,12 @@ func TestHardLinks(t *testing.T) {
 		script string
 		want   []string // name, type and target
 	}{
-		"a new name":           {"ln lone new", []string{"new 0"}},
-		"two new names":        {"ln lone new; ln lone newer", []string{"new 0", "newer 1 new"}},
+		"a new name":           {"ln lone new", []string{"lone 0", "new 1 lone"}},
+		"two new names":        {"ln lone new; ln lone newer", []string{"lone 0", "new 1 lone", "newer 1 lone"}},
+		"a name before it":     {"ln lone early", []string{"early 0", "lone 1 early"}},
+		"of several names":     {"ln a new", []string{"a 0", "new 1 a"}},
+		"several, one moved":   {"mv b moved", []string{"b w", "moved 0"}},
+		"over an equal file":   {"cp -p lone x; mv x lone; ln lone new", []string{"lone 0", "new 1 lone"}},
 		"of a changed file":    {"echo >>lone; ln lone new", []string{"lone 0", "new 1 lone"}},
 		"new files":            {"echo >x; ln x y", []string{"x 0", "y 1 x"}},
 		"a name goes":          {"rm b", []string{"b w"}},
