@@ -32,6 +32,10 @@ type Layer struct {
 type Record struct {
 	// Outputs holds the layers of each output of the step, lowest first.
 	Outputs [][]Layer `json:"outputs"`
+	// Below names, for each output, the record whose first output lies below its
+	// layers, as [Key.String] has it; empty or missing where nothing does. So
+	// records of images with many layers share what they list.
+	Below []string `json:"below,omitempty"`
 	// Parts are the ingredients of the key.
 	Parts []Part `json:"parts,omitempty"`
 }

@@ -60,6 +60,9 @@ func (l *Layer) Descriptor(ctx context.Context) (ocispec.Descriptor, error) {
 // TOC returns the table of contents.
 func (l *Layer) TOC(ctx context.Context) (*TOC, error) { return l.toc.get(ctx, l.faces.TOC) }
 
+// HasTOC tells whether TOC returns at once.
+func (l *Layer) HasTOC() bool { return l.toc.has() }
+
 // Blob returns the compressed bytes as a local file; it may pull them, or wait
 // for a compression that is under way.
 func (l *Layer) Blob(ctx context.Context) (Blob, error) { return l.blob.get(ctx, l.faces.Blob) }
@@ -93,6 +96,14 @@ type memo[T any] struct {
 	mu   sync.Mutex
 	done bool
 	val  T
+}
+
+func (m *memo[T]) has() bool {
+	if !m.mu.TryLock() {
+		return false // being made
+	}
+	defer m.mu.Unlock()
+	return m.done
 }
 
 func (m *memo[T]) get(ctx context.Context, f func(context.Context) (T, error)) (T, error) {

@@ -212,3 +212,22 @@ func TestGroupReaderDamage(t *testing.T) {
 		t.Error("groups that do not add up are accepted")
 	}
 }
+
+// A layer that lies under one name of the root says at once that it has nothing
+// of another, and says the same as one that is searched.
+func TestG3ALayerUnderOneNameSeesWhatASearchSees(t *testing.T) {
+	for i, entries := range [][]item{
+		{reg("a", "")}, {dir("a"), reg("a/b", "")}, {reg("a/b", ""), reg("a/c", "")}, {reg("a", ""), reg("a.b", "")},
+		{dir("a"), reg("a/b", ""), reg("b", "")}, {dir("."), reg("a", "")}, {wh("a")}, {wh("a/b")}, {},
+	} {
+		toc := write(t, WriterOptions{}, entries...).toc
+		searched := *toc
+		searched.within = ""
+		for _, name := range []string{".", "a", "a/b", "a/b/c", "a.b", "a-", "b", "b/c", "c", "a\x00", ""} {
+			key := nameKey(name)
+			if got, want := toc.see(key), searched.see(key); got != want {
+				t.Errorf("%q in layer %d: %+v, a search says %+v", name, i, got, want)
+			}
+		}
+	}
+}

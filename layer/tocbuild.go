@@ -56,6 +56,7 @@ func (b *tocBuilder) finish(rawSize int64) (*TOC, error) {
 	if b.links {
 		t.markLinks()
 	}
+	t.narrow()
 	return t, nil
 }
 

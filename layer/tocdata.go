@@ -105,6 +105,7 @@ func decodeBody(data []byte) (*TOC, error) {
 			return nil, errDamaged
 		}
 	}
+	t.narrow()
 	return t, nil
 }
 

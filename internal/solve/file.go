@@ -59,6 +59,9 @@ func prefetch(ctx context.Context, layers []Layer) error {
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.SetLimit(max(2, runtime.GOMAXPROCS(0)))
 	for _, l := range layers {
+		if l.HasTOC() {
+			continue // as nearly all of many layers are
+		}
 		eg.Go(func() error {
 			_, err := l.TOC(ctx)
 			return err

@@ -21,9 +21,13 @@ func (s *Solver) lookup(ctx context.Context, k cache.Key) [][]Layer {
 		return nil
 	}
 	outs := make([][]Layer, len(rec.Outputs))
-	for i, out := range rec.Outputs {
-		outs[i] = make([]Layer, len(out))
-		for n, l := range out {
+	for i := range rec.Outputs {
+		listed, err := s.listed(ctx, rec, i)
+		if err != nil {
+			return nil
+		}
+		outs[i] = make([]Layer, len(listed))
+		for n, l := range listed {
 			found, err := s.Layer(l)
 			if err != nil {
 				return nil
@@ -67,14 +71,10 @@ func (s *Solver) record(ctx context.Context, step *graph.Step, job job, outs [][
 		return err
 	}
 	// Only now, since a descriptor waits for the compression.
-	rec := &cache.Record{Outputs: make([][]cache.Layer, len(outs)), Parts: def.parts}
-	for i, out := range outs {
-		for _, l := range out {
-			cl, err := describeLayer(ctx, l)
-			if err != nil {
-				return err
-			}
-			rec.Outputs[i] = append(rec.Outputs[i], cl)
+	rec := &cache.Record{Parts: def.parts}
+	for _, out := range outs {
+		if err := s.list(ctx, rec, out); err != nil {
+			return err
 		}
 	}
 	if err := s.Faces.Dir.Put(ctx, s.state(step).shape.key, rec, def.key, content.key); err != nil {

@@ -71,10 +71,12 @@ type Solver struct {
 	mu    sync.Mutex
 	steps map[digest.Digest]*state
 	parts resultParts
-	stale []string       // ids of the cache mounts of steps that are to be done anew
-	fresh once[struct{}] // they have begun anew
-	tail  sync.WaitGroup // records that wait for their blobs
-	errs  []error
+	// blocks are the keys of the lists of layers that this solver has kept.
+	blocks map[block]string
+	stale  []string       // ids of the cache mounts of steps that are to be done anew
+	fresh  once[struct{}] // they have begun anew
+	tail   sync.WaitGroup // records that wait for their blobs
+	errs   []error
 }
 
 // Layer is a layer of a result and the time of the step that made it, which is
