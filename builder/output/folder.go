@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ocibuild/ocibuild/layer"
@@ -35,21 +37,53 @@ func (o *Folder) Write(ctx context.Context, r *Result) error {
 		return fmt.Errorf("folder %s: %w", o.Dir, err)
 	}
 	defer root.Close()
-	f := &folder{root: root, tree: rootfs(r), links: map[string]string{}}
-	if err := f.fill(ctx, "."); err != nil {
+	f := &folder{top: root, tree: rootfs(r), links: map[string]string{}}
+	if err := f.fill(ctx, place{root: root}, "."); err != nil {
 		return fmt.Errorf("folder %s: %w", o.Dir, err)
 	}
 	return nil
 }
 
 type folder struct {
-	root  *os.Root
+	top   *os.Root
 	tree  layer.Tree
 	links map[string]string // the name under which an inode was written
 }
 
+// place is an open directory at or above those that are being filled.
+type place struct {
+	root *os.Root
+	name string // of root in the tree; "" for the top
+}
+
+// hop is how many directories down a new place is opened. Each call walks from the
+// place to its file, so the cost of a deep tree is linear; and each place holds a
+// descriptor while what is below it is filled.
+const hop = 16
+
+// rel is the name of a file of the tree as seen from the place.
+func (p place) rel(name string) string {
+	if p.name == "" {
+		return name
+	}
+	return name[len(p.name)+1:]
+}
+
+// toward returns the place from which the files in the directory dir, which is a
+// real one, are to be written, and what ends its use.
+func (p place) toward(dir string) (place, func(), error) {
+	if dir == "." || strings.Count(p.rel(dir), "/") < hop-1 {
+		return p, func() {}, nil
+	}
+	root, err := p.root.OpenRoot(p.rel(dir))
+	if err != nil {
+		return place{}, nil, err
+	}
+	return place{root, dir}, func() { root.Close() }, nil
+}
+
 // fill writes what is in the directory dir, which is a real one.
-func (f *folder) fill(ctx context.Context, dir string) error {
+func (f *folder) fill(ctx context.Context, p place, dir string) error {
 	list, err := f.tree.ReadDir(ctx, dir)
 	if errors.Is(err, fs.ErrNotExist) && dir == "." {
 		return nil // an image without layers
@@ -57,89 +91,101 @@ func (f *folder) fill(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
+	p, done, err := p.toward(dir)
+	if err != nil {
+		return err
+	}
+	defer done()
 	for _, e := range list {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := f.put(ctx, e); err != nil {
+		if err := f.put(ctx, p, e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *folder) put(ctx context.Context, e layer.Entry) error {
+func (f *folder) put(ctx context.Context, p place, e layer.Entry) error {
 	switch e.Type {
 	case layer.Directory:
-		return f.directory(ctx, e)
+		return f.directory(ctx, p, e)
 	case layer.Symlink:
-		if err := f.root.RemoveAll(e.Name); err != nil {
+		if err := p.root.RemoveAll(p.rel(e.Name)); err != nil {
 			return err
 		}
-		return f.root.Symlink(e.Linkname, e.Name)
+		return p.root.Symlink(e.Linkname, p.rel(e.Name))
 	case layer.Regular:
-		return f.file(ctx, e)
+		return f.file(ctx, p, e)
 	}
 	return fmt.Errorf("%s: devices and pipes cannot be written into a folder; type=tar can hold them", e.Name)
 }
 
-func (f *folder) directory(ctx context.Context, e layer.Entry) error {
-	fi, err := f.root.Lstat(e.Name)
+func (f *folder) directory(ctx context.Context, p place, e layer.Entry) error {
+	name := p.rel(e.Name)
+	fi, err := p.root.Lstat(name)
 	if err == nil && !fi.IsDir() {
-		err = errors.Join(f.root.Remove(e.Name), fs.ErrNotExist)
+		err = errors.Join(p.root.Remove(name), fs.ErrNotExist)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		err = f.root.Mkdir(e.Name, 0o700)
+		err = p.root.Mkdir(name, 0o700)
 	}
 	if err != nil {
 		return err
 	}
-	if err := f.root.Chmod(e.Name, 0o700); err != nil {
+	if err := p.root.Chmod(name, 0o700); err != nil {
 		return err
 	}
-	if err := f.fill(ctx, e.Name); err != nil {
+	if err := f.fill(ctx, p, e.Name); err != nil {
 		return err
 	}
-	return f.finish(e)
+	return finish(p, e)
 }
 
 // file writes a file under another name and renames it.
-func (f *folder) file(ctx context.Context, e layer.Entry) error {
-	if fi, err := f.root.Lstat(e.Name); err == nil && fi.IsDir() {
-		if err := f.root.RemoveAll(e.Name); err != nil {
+func (f *folder) file(ctx context.Context, p place, e layer.Entry) error {
+	name := p.rel(e.Name)
+	if fi, err := p.root.Lstat(name); err == nil && fi.IsDir() {
+		if err := p.root.RemoveAll(name); err != nil {
 			return err
 		}
 	}
 	if first := f.links[e.Inode]; e.Inode != "" && first != "" {
-		if err := f.root.RemoveAll(e.Name); err != nil {
+		if err := p.root.RemoveAll(name); err != nil {
 			return err
 		}
-		return f.root.Link(first, e.Name)
+		err := f.top.Link(first, e.Name)
+		if !errors.Is(err, syscall.EMLINK) {
+			return err
+		}
+		// The file has as many names as its file system allows: from here on the
+		// next ones are those of a copy.
 	}
-	temp := path.Join(path.Dir(e.Name), ".ocibuild-"+path.Base(e.Name)[:min(len(path.Base(e.Name)), 200)])
-	if err := f.content(ctx, e, temp); err != nil {
-		_ = f.root.Remove(temp) // the first error says why
+	temp := path.Join(path.Dir(name), ".ocibuild-"+path.Base(name)[:min(len(path.Base(name)), 200)])
+	if err := f.content(ctx, p, e, temp); err != nil {
+		_ = p.root.Remove(temp) // the first error says why
 		return err
 	}
-	if err := f.root.Rename(temp, e.Name); err != nil {
+	if err := p.root.Rename(temp, name); err != nil {
 		return err
 	}
 	if e.Inode != "" {
 		f.links[e.Inode] = e.Name
 	}
-	return f.finish(e)
+	return finish(p, e)
 }
 
-func (f *folder) content(ctx context.Context, e layer.Entry, temp string) error {
+func (f *folder) content(ctx context.Context, p place, e layer.Entry, temp string) error {
 	r, err := f.tree.Open(ctx, e)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if err := f.root.RemoveAll(temp); err != nil {
+	if err := p.root.RemoveAll(temp); err != nil {
 		return err
 	}
-	w, err := f.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	w, err := p.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -151,16 +197,17 @@ func (f *folder) content(ctx context.Context, e layer.Entry, temp string) error 
 }
 
 // finish gives a file or a directory its mode and its time.
-func (f *folder) finish(e layer.Entry) error {
+func finish(p place, e layer.Entry) error {
 	mode := fs.FileMode(e.Mode & 0o777)
 	for bit, m := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
 		if e.Mode&bit != 0 {
 			mode |= m
 		}
 	}
-	if err := f.root.Chmod(e.Name, mode); err != nil {
+	name := p.rel(e.Name)
+	if err := p.root.Chmod(name, mode); err != nil {
 		return err
 	}
 	at := time.Unix(e.ModTime, 0)
-	return f.root.Chtimes(e.Name, at, at)
+	return p.root.Chtimes(name, at, at)
 }
