@@ -1,14 +1,15 @@
 package local
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
@@ -76,9 +77,18 @@ func ReadInside(dir, name string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// parseIgnore goes line by line, so that a bad pattern can be found again.
+// parseIgnore reads an ignore file at once. Only where something is wrong with it,
+// it goes line by line to find the place.
 // Errors do not quote the line: a link may show a file that is no ignore file.
 func parseIgnore(data []byte, name string) ([]string, error) {
+	patterns, err := ignorefile.ReadAll(bytes.NewReader(data))
+	if err == nil && !slices.ContainsFunc(patterns, func(p string) bool { return checkPattern(p) != nil }) {
+		return patterns, nil
+	}
+	return parseLines(data, name)
+}
+
+func parseLines(data []byte, name string) ([]string, error) {
 	var patterns []string
 	number := 0
 	for line := range strings.SplitSeq(string(data), "\n") {
@@ -106,6 +116,9 @@ func checkPattern(p string) error {
 	if strings.ContainsRune(p, 0) {
 		return errors.New("it holds a NUL byte") // the matcher would print about it
 	}
+	if literal(p) && filepath.Clean(p) != "!" {
+		return nil
+	}
 	patterns := []string{p}
 	if p[0] == '!' {
 		patterns = []string{"**", p}
@@ -129,7 +142,7 @@ type ignorer struct {
 type verdict struct {
 	out                          bool
 	byExclude, byInclude         bool // which of the patterns left it out
-	excludeResult, includeResult patternmatcher.MatchInfo
+	excludeResult, includeResult matches
 }
 
 func newIgnorer(exclude, include []string) (*ignorer, error) {
@@ -178,77 +191,4 @@ func (ig *ignorer) judge(name string, parent verdict) verdict {
 // got the verdict v itself. It may say yes in vain, never no.
 func (ig *ignorer) mayHold(name string, v verdict) bool {
 	return (!v.byExclude || ig.exclude.negates(name)) && (!v.byInclude || ig.include.negates(name))
-}
-
-// matcher is a list of patterns of which the last that matches decides.
-type matcher struct {
-	mu        sync.Mutex // the patterns are compiled on the way
-	patterns  *patternmatcher.PatternMatcher
-	negations [][]string // the path elements of each
-}
-
-func newMatcher(patterns []string) (*matcher, error) {
-	for _, p := range patterns {
-		if strings.TrimSpace(p) == "" {
-			continue
-		}
-		if err := checkPattern(strings.TrimSpace(p)); err != nil {
-			return nil, fmt.Errorf("pattern %q: %w", p, err)
-		}
-	}
-	m, err := patternmatcher.New(patterns)
-	if err != nil {
-		return nil, fmt.Errorf("patterns: %w", err)
-	}
-	out := &matcher{patterns: m}
-	for _, p := range m.Patterns() {
-		if p.Exclusion() {
-			out.negations = append(out.negations, strings.Split(filepath.ToSlash(p.String()), "/"))
-		}
-	}
-	return out, nil
-}
-
-// match tells whether the patterns match name, whose parent got that result.
-func (m *matcher) match(name string, parent patternmatcher.MatchInfo) (bool, patternmatcher.MatchInfo) {
-	if len(m.patterns.Patterns()) == 0 {
-		return false, patternmatcher.MatchInfo{}
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	// Every pattern was compiled before: there is no error left to have.
-	out, info, _ := m.patterns.MatchesUsingParentResults(name, parent)
-	return out, info
-}
-
-// negates tells whether a negation could match something below the directory
-// name: a pattern that is no longer than name matches nothing below it, except
-// with "**".
-func (m *matcher) negates(name string) bool {
-	if len(m.negations) == 0 {
-		return false
-	}
-	elems := strings.Split(name, "/")
-	for _, n := range m.negations {
-		if reachesBelow(n, elems) {
-			return true
-		}
-	}
-	return false
-}
-
-func reachesBelow(pattern, dir []string) bool {
-	for i, p := range pattern {
-		// A class may match the separator, so what follows it is anywhere.
-		if strings.Contains(p, "**") || strings.ContainsAny(p, `[]\`) {
-			return true
-		}
-		if i == len(dir) {
-			return true
-		}
-		if p != dir[i] && !strings.ContainsAny(p, "*?") {
-			return false
-		}
-	}
-	return false
 }
