@@ -51,6 +51,11 @@ func OpenDir(path string) (*Dir, error) {
 		if !made && (dir == "" || dir == "tmp") {
 			spread(d.sub(dir))
 		}
+		if dir == "" || dir == "trees" || dir == "mounts" || dir == "tmp" {
+			if err := inheritNothing(d.sub(dir)); err != nil {
+				return nil, fmt.Errorf("store: %w", err)
+			}
+		}
 	}
 	d.sweepTemp()
 	if made {

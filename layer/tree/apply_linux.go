@@ -68,6 +68,7 @@ type applier struct {
 
 	copied  int64                    // bytes, from lower trees
 	times   map[string]unix.Timespec // of directories, set at the end
+	acls    map[string]string        // that directories hand on to what is created in them, set at the end
 	implied map[string]bool          // directories made only because something lies in them
 	lower   *merged                  // nil until asked for
 	// borrowed are symbolic links copied from lower trees. They lead nowhere in
@@ -90,6 +91,7 @@ func newApplier(ctx context.Context, dir string, o ApplyOptions) (*applier, erro
 	a := &applier{
 		ctx: ctx, o: o, root: root,
 		times:   map[string]unix.Timespec{".": unstated},
+		acls:    map[string]string{},
 		implied: map[string]bool{}, borrowed: map[string]bool{}, hidden: map[string]bool{},
 		buf:  make([]byte, 256<<10),
 		pipe: newFilePipe(),
@@ -119,7 +121,7 @@ func (a *applier) entry(e layer.Entry, m *meta, content io.Reader) error {
 		return a.setOpaque(d, ".")
 	case e.Name == ".":
 		a.times["."] = m.mtime
-		return m.applyFd(a.root, a.o.Form)
+		return a.describeDir(a.root, ".", m)
 	}
 	parent, err := a.dirs.get(path.Dir(e.Name))
 	if err != nil {
@@ -130,13 +132,16 @@ func (a *applier) entry(e layer.Entry, m *meta, content io.Reader) error {
 }
 
 // finish waits for the writers and sets what making children would have
-// changed: the times of directories.
+// changed, the times of directories, and what would have changed the children.
 func (a *applier) finish() error {
 	if err := a.pipe.wait(); err != nil {
 		return err
 	}
 	a.dirs.flush() // names that led through links: those below are real
 	if err := a.finishImplied(); err != nil {
+		return err
+	}
+	if err := a.setACLs(); err != nil {
 		return err
 	}
 	// In order, so that the directory above is mostly the one used before.
@@ -228,7 +233,7 @@ func (a *applier) describe(name string, down *descent) error {
 	}
 	defer unix.Close(fd)
 	a.times[name] = m.mtime
-	return m.applyFd(fd, a.o.Form)
+	return a.describeDir(fd, name, m)
 }
 
 // lowerTrees asks for the layers below, once.

@@ -244,6 +244,7 @@ func (c *dirCache) make(name string) (*dirHandle, error) {
 		return nil, err
 	}
 	c.a.times[name] = unix.Timespec{}
+	delete(c.a.acls, name)
 	return c.open(name)
 }
 

@@ -156,7 +156,7 @@ func (a *applier) makeDirectory(n node) error {
 	name := n.parent.child(n.base)
 	delete(a.implied, name)
 	a.times[name] = n.m.mtime
-	return n.m.applyFd(fd, n.form)
+	return a.describeDir(fd, name, n.m)
 }
 
 // keepOrReplace keeps a directory that is there already, with what is in it.
