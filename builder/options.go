@@ -112,6 +112,10 @@ type Options struct {
 	Keep  bool
 	// Progress is told what happens; nil is fine. It must not block.
 	Progress func(Event)
+	// Streams tells in each Event whether a command printed to standard output or
+	// to standard error. Without it all output is of stream 1 and comes in the order
+	// in which it was printed, which is lost between two streams.
+	Streams bool
 	// Jobs is how many steps may work at a time; 0 means 4.
 	Jobs int
 	// Now is the time of what is made; zero means the time of the call.

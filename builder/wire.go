@@ -209,6 +209,7 @@ func (b *build) solver() *solve.Solver {
 		Progress: b.o.Progress, Jobs: int64(b.o.Jobs), Now: b.o.Now,
 	}
 	s.ResolvConf, s.NoCommands = sandbox.ResolvConf(), b.o.Isolation == worker.IsolationNone
+	s.Streams = b.o.Streams
 	s.MaxLayers = b.o.Bounds.Image.OrDefault().MaxLayers
 	s.SSH, s.Insecure, s.Pids = b.agents.serve, slices.Contains(b.o.Allow, AllowInsecure), b.o.Limits.Pids
 	for _, v := range b.o.Volumes {

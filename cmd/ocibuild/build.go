@@ -147,7 +147,7 @@ func (c *cli) build(ctx context.Context, f *buildFlags, dir string) (err error) 
 	if err := readSecrets(o.Secrets); err != nil {
 		return err
 	}
-	o.Progress = face.Event
+	o.Progress, o.Streams = face.Event, f.progress == "rawjson"
 	res, err := builder.Build(ctx, *o)
 	if cerr := face.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("show progress: %w", cerr)

@@ -38,7 +38,7 @@ type Event struct {
 	Step   digest.Digest // which step; empty for the build as a whole
 	Name   string
 	Inputs []digest.Digest
-	Stream int // 1 or 2, as a process counts them
+	Stream int // 1 or 2, as a process counts them; 1 for both if they are not told apart
 	Data   []byte
 	// ID names the part of the step that a Status is about. It is over when
 	// Current reaches a Total above zero.

@@ -37,13 +37,13 @@ func TestIdentityOfProcess(t *testing.T) {
 	needTrueIDs(t)
 	im := newImage(t)
 	for user, want := range map[string]string{
-		"":           "0:0 10",
-		"0":          "0:0 10",
+		"":           "0:0 0 10",
+		"0":          "0:0 0 10",
 		"app":        "1000:1000 10 1000 2000",
-		"app:wheel":  "1000:10",
-		"1234":       "1234:0",
-		"1234:4321":  "1234:4321",
-		"root:extra": "0:2000",
+		"app:wheel":  "1000:10 10",
+		"1234":       "1234:0 0",
+		"1234:4321":  "1234:4321 4321",
+		"root:extra": "0:2000 2000",
 	} {
 		out := im.run(Spec{Args: []string{"sh", "-c", `grep -E '^(Uid|Gid|Groups)' /proc/self/status`}, User: user}).ok(t)
 		f := regexp.MustCompile(`Uid:\s+(\d+)\s.*\nGid:\s+(\d+)\s.*\nGroups:\s*(.*)\n`).FindStringSubmatch(out)

@@ -44,7 +44,7 @@ func TestOwners(t *testing.T) {
 		"su":                   {`su app -c 'id; touch /tmp/f; mkdir /tmp/d; ln -s x /tmp/l; mkfifo /tmp/p; cd /tmp; stat -c "%n %u:%g" f d l p'`, "uid=1000(app) gid=1000(app) groups=10(wheel),1000(app),2000(extra)\nf 1000:1000\nd 1000:1000\nl 1000:1000\np 1000:1000\n"},
 		"not as another":       {`touch f; chmod 666 f; su app -c 'cd /w; chown 1000 f; touch g; chown 0 g; chown :5 g; chown :2000 g; stat -c %u:%g f g' 2>&1`, "chown: f: Operation not permitted\nchown: g: Operation not permitted\nchown: g: Operation not permitted\n0:0\n1000:2000\n"},
 		"children of the dead": {`su app -c '(sleep 0.2; id -u >/tmp/late) & exit 0'; sleep 0.5; cat /tmp/late; show /tmp/late`, "1000\n/tmp/late 1000:1000 644 regular file 1\n"},
-		"set-user-ID programs": {`cp /bin/busybox idn; chown 77:88 idn; chmod 6755 idn; mv idn /tmp/id; /tmp/id`, "uid=0(root) gid=0(root) euid=77 egid=88 groups=10(wheel)\n"},
+		"set-user-ID programs": {`cp /bin/busybox idn; chown 77:88 idn; chmod 6755 idn; mv idn /tmp/id; /tmp/id`, "uid=0(root) gid=0(root) euid=77 egid=88 groups=0(root),10(wheel)\n"},
 		"but not scripts":      {`printf '#!/bin/sh\nid -u\n' >s; chown 77 s; chmod 4755 s; su app -c /w/s`, "1000\n"},
 		"nor failing ones":     {`echo garbage >s; chown 77 s; chmod 4755 s; su app -c 'sh -c "/w/s" 2>/dev/null; id -u; touch /tmp/f'; show /tmp/f`, "1000\n/tmp/f 1000:1000 644 regular empty file 1\n"},
 		"umask":                {`su app -c 'umask 027; touch /tmp/f; mkdir /tmp/d; mkfifo /tmp/p'; cd /tmp; show f d p`, "f 1000:1000 640 regular empty file 1\nd 1000:1000 750 directory 2\np 1000:1000 640 fifo 1\n"},
@@ -82,10 +82,10 @@ func TestDevices(t *testing.T) {
 func TestUserOfStep(t *testing.T) {
 	needIDs(t)
 	for user, want := range map[string]string{
-		"":          "uid=0(root) gid=0(root) groups=10(wheel)\n0:0\n",
+		"":          "uid=0(root) gid=0(root) groups=0(root),10(wheel)\n0:0\n",
 		"app":       "uid=1000(app) gid=1000(app) groups=10(wheel),1000(app),2000(extra)\n1000:1000\n",
-		"app:wheel": "uid=1000(app) gid=10(wheel)\n1000:10\n",
-		"1234:4321": "uid=1234 gid=4321\n1234:4321\n",
+		"app:wheel": "uid=1000(app) gid=10(wheel) groups=10(wheel)\n1000:10\n",
+		"1234:4321": "uid=1234 gid=4321 groups=4321\n1234:4321\n",
 	} {
 		im := newImage(t)
 		s := Spec{Args: []string{"sh", "-c", "id; stat -c %u:%g /made"}, User: user, Cwd: "/made"}

@@ -33,24 +33,19 @@ func LookupUser(rootfs, user string) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	if group != "" {
-		gid, err := findGroup(root, group)
-		if err != nil {
-			return nil, err
-		}
-		id.GID, id.Groups = gid, nil
-		return id, nil
+	switch {
+	case group != "":
+		id.GID, err = findGroup(root, group)
+	case login != "":
+		id.Groups, err = groupsOf(root, login)
 	}
-	if login == "" {
-		return id, nil
-	}
-	if id.Groups, err = groupsOf(root, login); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	// The user's own group too, so that a process that gives up its group still
 	// counts as a member where membership takes rights away.
-	if id.UID != 0 && !slices.Contains(id.Groups, id.GID) {
-		id.Groups = append(id.Groups, id.GID)
+	if !slices.Contains(id.Groups, id.GID) {
+		id.Groups = slices.Insert(id.Groups, 0, id.GID)
 	}
 	return id, nil
 }

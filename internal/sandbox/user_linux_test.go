@@ -13,19 +13,19 @@ import (
 func TestLookupUser(t *testing.T) {
 	root := userFiles(t, passwd+"1001:x:0:0::/root:/bin/sh\nbig:x:4294967296:0::/:\nminus:x:-1:0::/:\nempty:x::0::/:\nwide:x:１:0::/:\nshort:x\nnohome:x:12:34\n",
 		group+"1002:x:0:\nbad:x:4294967296:nohome2\n")
-	app := Identity{UID: 1000, GID: 1000, Groups: []uint32{10, 2000, 1000}, Home: "/home/app"}
-	super := Identity{Groups: []uint32{10}, Home: "/root"}
+	app := Identity{UID: 1000, GID: 1000, Groups: []uint32{1000, 10, 2000}, Home: "/home/app"}
+	super := Identity{Groups: []uint32{0, 10}, Home: "/root"}
 	for user, want := range map[string]Identity{
 		"": super, "0": super, "root": super, ":": super,
 		"app": app, "1000": app, "app:": app,
-		"app:wheel": {UID: 1000, GID: 10, Home: "/home/app"},
-		"1000:10":   {UID: 1000, GID: 10, Home: "/home/app"},
-		":extra":    {GID: 2000, Home: "/root"},
+		"app:wheel": {UID: 1000, GID: 10, Groups: []uint32{10}, Home: "/home/app"},
+		"1000:10":   {UID: 1000, GID: 10, Groups: []uint32{10}, Home: "/home/app"},
+		":extra":    {GID: 2000, Groups: []uint32{2000}, Home: "/root"},
 		// A number is an id even where the image has a user of that name.
-		"1001":       {UID: 1001, Home: "/"},
-		"app:1002":   {UID: 1000, GID: 1002, Home: "/home/app"},
+		"1001":       {UID: 1001, Groups: []uint32{0}, Home: "/"},
+		"app:1002":   {UID: 1000, GID: 1002, Groups: []uint32{1002}, Home: "/home/app"},
 		"nohome":     {UID: 12, GID: 34, Groups: []uint32{34}, Home: "/"},
-		"2147483647": {UID: 2147483647, Home: "/"},
+		"2147483647": {UID: 2147483647, Groups: []uint32{0}, Home: "/"},
 	} {
 		got, err := LookupUser(root, user)
 		if err != nil {
@@ -67,7 +67,10 @@ func userFiles(t *testing.T, passwd, group string) string {
 
 func TestLookupUserWithoutFiles(t *testing.T) {
 	root := t.TempDir()
-	for user, want := range map[string]Identity{"": {Home: "/root"}, "0": {Home: "/root"}, "5:6": {UID: 5, GID: 6, Home: "/"}} {
+	for user, want := range map[string]Identity{
+		"": {Groups: []uint32{0}, Home: "/root"}, "0": {Groups: []uint32{0}, Home: "/root"},
+		"5:6": {UID: 5, GID: 6, Groups: []uint32{6}, Home: "/"},
+	} {
 		got, err := LookupUser(root, user)
 		if err != nil || cmp.Diff(want, *got) != "" {
 			t.Errorf("%q: %+v, %v", user, got, err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -22,6 +23,7 @@ type Snapshot struct {
 	dir     string
 	lowers  []string
 	mounted bool
+	made    time.Time // by the clock of the file system
 }
 
 // Prepare mounts a writable directory over trees, the lowest first, which lie
@@ -49,6 +51,11 @@ func (s *Snapshot) mount(lowers []string, g Ground) error {
 			return err
 		}
 	}
+	fi, err := os.Stat(s.dir)
+	if err != nil {
+		return err
+	}
+	s.made = fi.ModTime()
 	visible, err := tree.PrepareUpper(s.Upper(), distinct(lowers), s.m.flavour.form())
 	if err != nil {
 		return err
@@ -91,7 +98,7 @@ func (s *Snapshot) Diff(ctx context.Context, w *layer.Writer) error {
 	if err := s.unmount(); err != nil {
 		return err
 	}
-	return tree.Diff(ctx, s.Upper(), s.lowers, w, tree.DiffOptions{Form: s.m.flavour.form(), Prune: true})
+	return tree.Diff(ctx, s.Upper(), s.lowers, w, tree.DiffOptions{Form: s.m.flavour.form(), Since: s.made, Prune: true})
 }
 
 // Adopt makes the changes, as Diff has left them, the tree of the layer that

@@ -97,7 +97,7 @@ func (j *execJob) exec(ctx context.Context, client *worker.Client) (*worker.Exec
 	if err != nil {
 		return nil, nil, err
 	}
-	out, err := newOutput(func(stream int, data []byte) { j.s.log(j.step, stream, data) })
+	out, err := newOutput(j.s.Streams, func(stream int, data []byte) { j.s.log(j.step, stream, data) })
 	if err != nil {
 		return nil, nil, err
 	}

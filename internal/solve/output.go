@@ -20,19 +20,34 @@ type output struct {
 	tail           []byte
 }
 
-func newOutput(pass func(stream int, data []byte)) (*output, error) {
+// newOutput reads what a command prints in the order in which it is printed: both
+// of the command's files are one pipe, and all is of stream 1. Apart, each stream
+// has a pipe of its own, and nothing tells which of two was written to first.
+func newOutput(apart bool, pass func(stream int, data []byte)) (*output, error) {
 	o := &output{}
-	for i, w := range []**os.File{&o.stdout, &o.stderr} {
-		r, pw, err := os.Pipe()
-		if err != nil {
-			o.close()
-			return nil, err
-		}
-		*w = pw
-		o.readers.Add(1)
-		go o.read(r, i+1, pass)
+	var err error
+	if o.stdout, err = o.pipe(1, pass); err != nil {
+		return nil, err
+	}
+	o.stderr = o.stdout
+	if !apart {
+		return o, nil
+	}
+	if o.stderr, err = o.pipe(2, pass); err != nil {
+		o.close()
+		return nil, err
 	}
 	return o, nil
+}
+
+func (o *output) pipe(stream int, pass func(int, []byte)) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	o.readers.Add(1)
+	go o.read(r, stream, pass)
+	return w, nil
 }
 
 func (o *output) read(r *os.File, stream int, pass func(int, []byte)) {

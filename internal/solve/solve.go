@@ -48,6 +48,9 @@ type Solver struct {
 	SSH func(id string) forward.Serve
 	// NoCommands refuses every command, also one that is in the cache.
 	NoCommands bool
+	// Streams keeps what commands print to standard error apart from the rest, at
+	// the price of their order.
+	Streams bool
 	// Insecure allows RUN --security=insecure.
 	Insecure bool
 	// Pids is how many processes a command may have; 0 is the default of

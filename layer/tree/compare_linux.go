@@ -3,6 +3,7 @@ package tree
 import (
 	"errors"
 	"maps"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -44,6 +45,13 @@ func (d *differ) sameFile(f *frame, name string, st *unix.Stat_t, e layer.Entry)
 // otherwise that they are one file.
 func linkedAnew(st *unix.Stat_t) bool {
 	return st.Mode&unix.S_IFMT == unix.S_IFREG && st.Nlink > 1
+}
+
+// timeGiven tells whether a directory, which has the time was below, was given the
+// time is by a program.
+func (d *differ) timeGiven(is, was unix.Timespec) bool {
+	t := time.Unix(is.Unix())
+	return is != was && !d.o.Since.IsZero() && (t.Before(d.o.Since) || t.After(time.Now()))
 }
 
 func compareContent(fd int, name string, at *lowerFile) (bool, error) {

@@ -14,8 +14,8 @@ import (
 
 // Diff writes to w what an overlay's upper directory changes against the
 // merged lower directories, lowest first. Copied-up files and directories that
-// equal what lies below are no change; for directories the modification time
-// alone is none either. Entries come sorted; the directories above a change
+// equal what lies below are no change; a time that a directory has only because
+// of what was done in it is none either. Entries come sorted; the directories above a change
 // come with it (image-spec, layer.md#representing-changes). The root comes when
 // its owner, mode or attributes have changed. Sockets are left out.
 //
@@ -232,8 +232,12 @@ func (d *differ) directoryChanged(sub *frame, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	is, err := statAt(sub.fd, ".")
+	if err != nil {
+		return false, err
+	}
 	same, err := d.sameMeta(sub.e, st, at)
-	return !same, err
+	return !same || d.timeGiven(is.Mtim, st.Mtim), err
 }
 
 func (d *differ) file(f *frame, name string, st *unix.Stat_t, e layer.Entry) (keep bool, err error) {

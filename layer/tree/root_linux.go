@@ -63,8 +63,8 @@ func (f Form) dirMeta(fd int) (*meta, error) {
 // implied tells whether this is the root of a layer that does not describe it.
 func (m *meta) implied() bool { return m.mtime == unstated }
 
-// rootChanged fills the root's entry and compares it, but for the time, with
-// what PrepareUpper gave it.
+// rootChanged fills the root's entry and compares it with what PrepareUpper gave
+// it.
 func (d *differ) rootChanged(root *frame) (bool, error) {
 	is, err := d.o.Form.dirMeta(root.fd)
 	if err != nil {
@@ -79,7 +79,7 @@ func (d *differ) rootChanged(root *frame) (bool, error) {
 		ModTime: int64(is.mtime.Sec), Xattrs: is.xattrs,
 	}
 	same := is.mode == was.mode && is.uid == was.uid && is.gid == was.gid && maps.Equal(is.xattrs, was.xattrs)
-	return !same, nil
+	return !same || d.timeGiven(is.mtime, was.mtime), nil
 }
 
 // clearRoot makes the root one that the layer does not describe.

@@ -11,6 +11,7 @@ package tree
 
 import (
 	"context"
+	"time"
 
 	"github.com/ocibuild/ocibuild/layer"
 )
@@ -56,6 +57,11 @@ type Hidden struct {
 // DiffOptions directs [Diff].
 type DiffOptions struct {
 	Form Form
+	// Since is when upper was made ready, by the clock of its file system. What is
+	// done in a directory gives it a later time, which is no change of it; any other
+	// time but that of the one below was given to it on purpose. Zero means that no
+	// time of a directory is a change.
+	Since time.Time
 	// Prune removes from upper what turns out to be unchanged, and the parts of
 	// a second of modification times, so that upper itself is exactly the layer
 	// and can serve as a lower directory of others.

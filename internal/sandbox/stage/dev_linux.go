@@ -3,6 +3,7 @@ package stage
 import (
 	"errors"
 	"fmt"
+	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -101,8 +102,7 @@ func mountDevDirs(dev int, c *Config) error {
 	if err := attachNew(dev, "pts", pts, err); err != nil {
 		return err
 	}
-	fd, err := newFS("tmpfs", noSuidDevExec, c.labelled("mode=1777", "size=64m")...)
-	if err := attachNew(dev, "shm", fd, err); err != nil {
+	if err := mountShm(dev, c); err != nil {
 		return err
 	}
 	if c.Runtime != nil { // the queues belong to a namespace that it has not made yet
@@ -111,8 +111,25 @@ func mountDevDirs(dev int, c *Config) error {
 		}
 		return nil
 	}
-	fd, err = newFS("mqueue", noSuidDevExec, c.labelled()...)
+	fd, err := newFS("mqueue", noSuidDevExec, c.labelled()...)
 	return attachNew(dev, "mqueue", fd, err)
+}
+
+// mountShm mounts /dev/shm, unless the step has one of its own: two would lie on each
+// other, and programs that read the list of mounts take the wrong one.
+func mountShm(dev int, c *Config) error {
+	const name = "shm"
+	for i := range c.Mounts {
+		if path.Clean(c.Mounts[i].Target) != "/dev/"+name || c.Mounts[i].Optional {
+			continue
+		}
+		if err := unix.Mkdirat(dev, name, 0o755); err != nil {
+			return fmt.Errorf("make /dev/%s: %w", name, err)
+		}
+		return nil
+	}
+	fd, err := newFS("tmpfs", noSuidDevExec, c.labelled("mode=1777", "size=64m")...)
+	return attachNew(dev, name, fd, err)
 }
 
 func attachNew(dev int, name string, fd int, err error) error {

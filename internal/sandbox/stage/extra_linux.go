@@ -48,7 +48,7 @@ func attachFiles(c *Config) (int, error) {
 		}
 		if files < 0 {
 			var err error
-			if files, err = newFS("tmpfs", noSuidDevExec, c.labelled("mode=700")...); err != nil {
+			if files, err = newFS("tmpfs", noSuidDev, c.labelled("mode=700")...); err != nil {
 				return -1, fmt.Errorf("hold the file for %s: %w", m.Target, err)
 			}
 			if err := attachAt(files, unix.AT_FDCWD, c.Rootfs); err != nil {
@@ -141,6 +141,9 @@ func cloneFile(files, index int, m *Mount) (int, error) {
 		return -1, err
 	}
 	attrs := uint64(noSuidDevExec)
+	if m.Mode&0o111 != 0 { // as who mounts it has asked
+		attrs = noSuidDev
+	}
 	if m.ReadOnly {
 		attrs |= readOnly
 	}

@@ -55,7 +55,7 @@ func (d *differ) run(before, after *node) (again bool, err error) {
 	}
 	root := &frame{name: ".", now: after, fd: fd}
 	defer root.close()
-	changed := !sameMeta(after, before)
+	changed := !sameMeta(after, before) || d.timeGiven(before, after)
 	if changed {
 		if err := d.write(root); err != nil {
 			return false, err
@@ -195,11 +195,11 @@ func (d *differ) directory(f *frame, was, is *node) error {
 	switch {
 	case was == nil || !was.isDir():
 	case was.inode() == is.inode():
-		before, changed = was.kids, !sameMeta(is, was)
+		before, changed = was.kids, !sameMeta(is, was) || d.timeGiven(was, is)
 	case len(was.kids) > 0:
 		sub.opaque = true
 	default:
-		changed = !sameMeta(is, was)
+		changed = !sameMeta(is, was) || d.timeGiven(was, is)
 	}
 	if changed {
 		if err := d.write(sub); err != nil {
@@ -226,6 +226,13 @@ func (d *differ) directory(f *frame, was, is *node) error {
 // sameMeta compares mode, owner and attributes of directories.
 func sameMeta(a, b *node) bool {
 	return a.mode == b.mode && a.uid == b.uid && a.gid == b.gid && maps.Equal(a.xattrs, b.xattrs)
+}
+
+// timeGiven tells whether a directory was given its time by a program, and has not
+// got it from what was done in it.
+func (d *differ) timeGiven(was, is *node) bool {
+	t := is.modified
+	return t != was.modified && (d.t.begun.after(t) || t.sec > d.now)
 }
 
 // write adds a directory after those above it.

@@ -42,6 +42,7 @@ type Tree struct {
 	dir    string
 	layers []snapshot.Layer // what it holds, lowest first
 	dirty  bool             // it may hold something else
+	begun  stamp            // when Begin was through, by the clock of files
 	put    bool             // things were put there, which has changed times
 	base   *node            // what it held before it was dirty; nil if nobody has looked
 	puts   []*put
@@ -164,7 +165,7 @@ func (t *Tree) Begin(ctx context.Context) error {
 			return fmt.Errorf("look at the tree before the step: %w", err)
 		}
 	}
-	t.base.settle()
+	t.begun = t.base.settle()
 	return nil
 }
 
@@ -172,17 +173,19 @@ func (t *Tree) Begin(ctx context.Context) error {
 // others any more, unless it is adopted.
 func (t *Tree) Spoil() { t.dirty = true }
 
-// settle waits until the clock of files is past all of them: what is changed in
-// the same tick would have the same time.
-func (n *node) settle() {
+// settle waits until the clock of files is past all of them, and returns what it
+// shows: what is changed in the same tick would have the same time.
+func (n *node) settle() (now stamp) {
 	newest := n.newest()
 	for range 50 { // a file of the future changes to the present
-		var now unix.Timespec
-		if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now); err != nil || (stamp{now.Sec, now.Nsec}).after(newest) {
-			return
+		var ts unix.Timespec
+		err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &ts)
+		if now = (stamp{ts.Sec, ts.Nsec}); err != nil || now.after(newest) {
+			break
 		}
 		time.Sleep(time.Millisecond)
 	}
+	return now
 }
 
 // Diff ends the step and writes what it changed to w. Nothing may be running in
