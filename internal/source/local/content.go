@@ -49,8 +49,7 @@ func (c *content) Read(p []byte) (int, error) {
 	var n int
 	var err error
 	if c.read < c.seen.stat.size {
-		n, err = c.file.Read(p[:min(int64(len(p)), c.seen.stat.size-c.read)])
-		c.read += int64(n)
+		n, err = c.next(p[:min(int64(len(p)), c.seen.stat.size-c.read)])
 	}
 	if errors.Is(err, io.EOF) {
 		return n, errChanged(c.seen.Name)
@@ -69,6 +68,20 @@ func (c *content) Read(p []byte) (int, error) {
 	}
 	c.done = true
 	return n, nil
+}
+
+// next reads on, and tells whether the first bytes had to be waited for.
+func (c *content) next(p []byte) (int, error) {
+	if c.read > 0 {
+		n, err := c.file.Read(p)
+		c.read += int64(n)
+		return n, err
+	}
+	began := time.Now()
+	n, err := c.file.Read(p)
+	c.read += int64(n)
+	c.local.warmer.waited(time.Since(began), false)
+	return n, err
 }
 
 func (c *content) Close() error { return c.file.Close() }
@@ -118,7 +131,7 @@ func (l *Dir) Digests(ctx context.Context, entries []layer.Entry) ([]digest.Dige
 func (l *Dir) hashAll(ctx context.Context, entries []layer.Entry, positions []int, out []digest.Digest) error {
 	g, ctx := errgroup.WithContext(ctx)
 	work := make(chan int)
-	for range min(len(positions), 2*runtime.GOMAXPROCS(0)) {
+	for range min(len(positions), max(warmAtOnce, 2*runtime.GOMAXPROCS(0))) {
 		g.Go(func() error {
 			s := hashers.Get().(*hasher)
 			defer hashers.Put(s)

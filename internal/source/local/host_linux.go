@@ -70,6 +70,9 @@ func (f hostFile) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// willNeed tells the kernel that the first n bytes will be read.
+func (f hostFile) willNeed(n int64) { _ = unix.Fadvise(int(f), 0, n, unix.FADV_WILLNEED) }
+
 func (f hostFile) stat() (fileStat, error) {
 	var st unix.Stat_t
 	err := unix.Fstat(int(f), &st)

@@ -35,6 +35,7 @@ type Dir struct {
 	dirs    map[string]*directory
 	ahead   map[string]chan listing // of directories that are being read
 	readers sync.WaitGroup
+	warmer  warmer
 }
 
 var _ layer.Tree = (*Dir)(nil)
@@ -114,6 +115,7 @@ func (l *Dir) Open(ctx context.Context, e layer.Entry) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.warmer.opening(l, f.Name)
 	return l.open(f)
 }
 
