@@ -59,6 +59,7 @@ var workloads = []workload{
 	{"bigcopy", "COPY of many files from the context, pushed", measureBigCopy},
 	{"compress", "COPY of many files from the context, beside the compression of their layer", measureCompress},
 	{"isolation", "one RUN, on several ways of isolation", measureIsolation},
+	{"growth", "large inputs of several kinds, beside smaller ones", measureGrowth},
 	{"stages", "six stages that do not need each other", measureStages},
 }
 

@@ -32,12 +32,13 @@ func Open(ctx context.Context, o Options) (l *Lab, err error) {
 	if err != nil {
 		return nil, err
 	}
-	l = &Lab{dir: dir, ocibuild: o.Ocibuild}
+	begun := &Lab{dir: dir, ocibuild: o.Ocibuild}
 	defer func() {
 		if err != nil {
-			l.Close()
+			begun.Close()
 		}
 	}()
+	l = begun
 	if err := l.findTools(ctx); err != nil {
 		return nil, err
 	}

@@ -37,5 +37,10 @@ func (o *Ocibuild) Tar(ctx context.Context, dir, file string) (Usage, error) {
 	return Measure(Command(ctx, o.binary, "build", "--store", o.store, "--progress", "plain", "-o", "type=tar,dest="+file, dir))
 }
 
+// Files builds the context and writes the image's files into a directory.
+func (o *Ocibuild) Files(ctx context.Context, dir, dest string) (Usage, error) {
+	return Measure(Command(ctx, o.binary, "build", "--store", o.store, "--progress", "plain", "-o", "type=local,dest="+dest, dir))
+}
+
 // Remove removes the store, so that nobody has to write it to the disk.
 func (o *Ocibuild) Remove() error { return os.RemoveAll(o.store) }
