@@ -20,6 +20,9 @@ type WriterOptions struct {
 	Spool SpoolFile
 	// Reuse offers an older layer's groups, to be copied instead of compressed.
 	Reuse *Reuse
+	// MaxBytes bounds the uncompressed tar, as Limits do for who reads it; 0 means
+	// no bound.
+	MaxBytes int64
 }
 
 // SpoolFile is what a Writer needs of a temporary file; *os.File is one.
@@ -49,6 +52,7 @@ type Writer struct {
 	off     int64     // of raw in the tar
 	content hash.Hash // of the file being added
 	digest  digest.Digest
+	most    int64
 	head    []byte // scratch
 	one     [1]byte
 }
@@ -61,13 +65,16 @@ const (
 	maxGroup = 2 << 20
 )
 
+// endOfTar is the size of what ends an archive.
+const endOfTar = 1024
+
 // NewWriter returns a Writer whose compressed blob goes to dst. Whoever makes
 // one must call Finish and Wait, or Abort; Abort after Wait does nothing.
 func NewWriter(ctx context.Context, dst io.Writer, o WriterOptions) *Writer {
 	if o.Compression == nil {
 		o.Compression = Gzip
 	}
-	return &Writer{pipe: startPipe(ctx, dst, o), sum: sha256.New(), content: sha256.New()}
+	return &Writer{pipe: startPipe(ctx, dst, o), sum: sha256.New(), content: sha256.New(), most: o.MaxBytes}
 }
 
 // Add appends an entry. content is read to its end for a Regular entry and must
@@ -104,6 +111,10 @@ func (w *Writer) add(e Entry, content io.Reader) error {
 		}
 	}
 	size := int64(len(w.head)) + e.Size + padding(e.Size)
+	// Before any of it is read: the size may be one that a hole makes up.
+	if w.most > 0 && w.off+int64(len(w.raw))+size+endOfTar > w.most {
+		return fmt.Errorf("layer is larger than %d bytes", w.most)
+	}
 	large := size > maxGroup
 	if large || int64(len(w.raw))+size > maxGroup {
 		if err := w.cut(); err != nil {

@@ -73,7 +73,7 @@ func (s *Store) begin(ctx context.Context, o CreateOptions) (*making, error) {
 	if m.file, err = s.Dir.TempFile("layer-*"); err != nil {
 		return nil, err
 	}
-	wo := layer.WriterOptions{Compression: s.Compression, Reuse: m.reuse(o.Previous)}
+	wo := layer.WriterOptions{Compression: s.Compression, Reuse: m.reuse(o.Previous), MaxBytes: s.Limits.OrDefault().MaxBytes}
 	if o.Spool {
 		m.spool = &spool{dir: s.Dir}
 		wo.Spool = m.spool

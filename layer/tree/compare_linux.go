@@ -34,7 +34,7 @@ func (d *differ) sameFile(f *frame, name string, st *unix.Stat_t, e layer.Entry)
 		target, err := readlinkAt(at.fd, at.name)
 		return target == e.Linkname, err
 	case layer.Regular:
-		return compareContent(f.fd, name, at)
+		return compareContent(f.fd, name, st, at)
 	}
 	return true, nil
 }
@@ -54,7 +54,7 @@ func (d *differ) timeGiven(is, was unix.Timespec) bool {
 	return is != was && !d.o.Since.IsZero() && (t.Before(d.o.Since) || t.After(time.Now()))
 }
 
-func compareContent(fd int, name string, at *lowerFile) (bool, error) {
+func compareContent(fd int, name string, st *unix.Stat_t, at *lowerFile) (bool, error) {
 	a, err := openRegular(fd, name)
 	if err != nil {
 		return false, err
@@ -65,7 +65,7 @@ func compareContent(fd int, name string, at *lowerFile) (bool, error) {
 		return false, err
 	}
 	defer b.Close()
-	return sameContent(a, b)
+	return sameContent(Content(a, st), b)
 }
 
 // sameMeta compares type, mode, owner, device and attributes.

@@ -268,5 +268,5 @@ func (d *differ) file(f *frame, name string, st *unix.Stat_t, e layer.Entry) (ke
 		return false, err
 	}
 	defer content.Close()
-	return true, d.add(e, content)
+	return true, d.add(e, Content(content, st))
 }

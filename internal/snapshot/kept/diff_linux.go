@@ -291,7 +291,7 @@ func (d *differ) file(f *frame, was, is *node) error {
 		return err
 	}
 	defer content.Close()
-	return d.w.Add(e, content)
+	return d.w.Add(e, tree.Content(content, &st))
 }
 
 // setTime gives a file a time, and looks at it again.
