@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -87,14 +88,20 @@ func (s *store) image(ctx context.Context, arg string, p *ocispec.Platform) (*so
 	if err != nil {
 		return nil, err
 	}
-	if p == nil {
-		p = &ocispec.Platform{}
+	var of ocispec.Platform
+	if p != nil {
+		of = *p
 	}
-	img, err := s.images.Load(ctx, named.String(), *p)
+	img, err := s.images.Load(ctx, named.String(), of)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, rerr := s.dir.Resolve(named.String()); rerr != nil {
 			return nil, s.missing(arg)
 		}
+	}
+	// A name may stand for one image, which Load takes whatever it is for.
+	if err == nil && p != nil && !platforms.Only(*p).Match(img.Platform) {
+		err = &source.PlatformError{Wanted: *p, There: []string{platforms.Format(img.Platform)}}
+		return nil, fmt.Errorf("image %q: %w", arg, err)
 	}
 	return img, err
 }
