@@ -14,14 +14,17 @@ import (
 // overlay describes a mount of overlayfs.
 type overlay struct {
 	lowers      []string // the lowest first
-	upper, work string
-	user        bool // attributes user.overlay.*
+	upper, work string   // empty: it is only read
+	user        bool     // attributes user.overlay.*
 }
 
 // flags are the options without a value that need no path.
 func (o *overlay) flags() []string {
-	// Without volatile, unmounting syncs the whole file system below.
-	flags := []string{"volatile"}
+	var flags []string
+	if o.upper != "" {
+		// Without volatile, unmounting syncs the whole file system below.
+		flags = append(flags, "volatile")
+	}
 	if o.user {
 		flags = append(flags, "userxattr")
 	}
@@ -46,12 +49,14 @@ type paths struct {
 
 func (p *paths) close() {
 	for _, fd := range append(p.lowers, p.upper, p.work) {
-		unix.Close(fd)
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 	}
 }
 
 func (o *overlay) open() (*paths, error) {
-	p := &paths{upper: -1, work: -1}
+	p := &paths{upper: -1, work: -1} // which stay so where there are none
 	open := func(path string) (int, error) {
 		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -66,6 +71,9 @@ func (o *overlay) open() (*paths, error) {
 			return nil, err
 		}
 		p.lowers = append(p.lowers, fd)
+	}
+	if o.upper == "" {
+		return p, nil
 	}
 	var err, err2 error
 	p.upper, err = open(o.upper)
@@ -160,6 +168,9 @@ func (o *overlay) configure(fs int, p *paths, set func(int, string, int) error) 
 			return fmt.Errorf("option lowerdir+: %w", err)
 		}
 	}
+	if p.upper < 0 {
+		return nil
+	}
 	if err := set(fs, "upperdir", p.upper); err != nil {
 		return fmt.Errorf("option upperdir: %w", err)
 	}
@@ -194,7 +205,10 @@ func (o *overlay) mountOld(p *paths, target string) error {
 	for _, s := range o.settings() {
 		options = append(options, s[0]+"="+s[1])
 	}
-	options = append(options, "upperdir="+fdPath(p.upper), "workdir="+fdPath(p.work), "lowerdir="+strings.Join(lowers, ":"))
+	options = append(options, "lowerdir="+strings.Join(lowers, ":"))
+	if p.upper >= 0 {
+		options = append(options, "upperdir="+fdPath(p.upper), "workdir="+fdPath(p.work))
+	}
 	data := strings.Join(options, ",")
 	if len(data) >= os.Getpagesize()-1 {
 		return fmt.Errorf("%d layers are too many for the mount call of this kernel", len(lowers))

@@ -22,7 +22,7 @@ type Snapshot struct {
 	m       *Manager
 	dir     string
 	lowers  []string
-	mounted bool
+	mounted []string  // where, the lowest first
 	made    time.Time // by the clock of the file system
 }
 
@@ -62,12 +62,38 @@ func (s *Snapshot) mount(lowers []string, g Ground) error {
 	}
 	s.lowers = visible
 	o := overlay{lowers: append([]string{s.m.ground(g)}, visible...), upper: s.Upper(), work: filepath.Join(s.dir, "work"), user: s.m.flavour != Trusted}
-	method, err := o.mount(s.Root(), int(s.m.method.Load()))
+	if len(o.lowers) > maxLowers {
+		if err := s.mountBelow(&o); err != nil {
+			return err
+		}
+	}
+	return s.mountOverlay(&o, s.Root())
+}
+
+// mountBelow makes an overlay of the lowest directories, and that the lowest one of
+// o. None but the lowest may be an overlay itself: it does not show what its own
+// layers hide of those below it.
+func (s *Snapshot) mountBelow(o *overlay) error {
+	if err := os.Mkdir(s.below(), 0o755); err != nil {
+		return err
+	}
+	n := len(o.lowers) - maxLowers + 1
+	if err := s.mountOverlay(&overlay{lowers: o.lowers[:n], user: o.user}, s.below()); err != nil {
+		return fmt.Errorf("the lowest %d: %w", n, err)
+	}
+	o.lowers = append([]string{s.below()}, o.lowers[n:]...)
+	return nil
+}
+
+func (s *Snapshot) below() string { return filepath.Join(s.dir, "below") }
+
+func (s *Snapshot) mountOverlay(o *overlay, target string) error {
+	method, err := o.mount(target, int(s.m.method.Load()))
 	if err != nil {
 		return err
 	}
 	s.m.method.Store(int32(method))
-	s.mounted = true
+	s.mounted = append(s.mounted, target)
 	return nil
 }
 
@@ -112,7 +138,7 @@ func (s *Snapshot) Adopt(diffID digest.Digest) (string, error) {
 	}
 	// Without its work directory a snapshot's directory is that of a tree.
 	path := filepath.Join(s.m.trees, diffID.Encoded())
-	err := os.RemoveAll(filepath.Join(s.dir, "work"))
+	err := errors.Join(os.RemoveAll(filepath.Join(s.dir, "work")), os.RemoveAll(s.below()))
 	if err == nil {
 		err = place(s.dir, path)
 	}
@@ -131,17 +157,17 @@ func (s *Snapshot) Close() error {
 }
 
 func (s *Snapshot) unmount() error {
-	if !s.mounted {
-		return nil
+	for len(s.mounted) > 0 {
+		last := len(s.mounted) - 1
+		err := unix.Unmount(s.mounted[last], 0)
+		if errors.Is(err, unix.EBUSY) {
+			// Somebody holds a file open; the name must go all the same.
+			err = unix.Unmount(s.mounted[last], unix.MNT_DETACH)
+		}
+		if err != nil {
+			return &os.PathError{Op: "unmount", Path: s.mounted[last], Err: err}
+		}
+		s.mounted = s.mounted[:last]
 	}
-	err := unix.Unmount(s.Root(), 0)
-	if errors.Is(err, unix.EBUSY) {
-		// Somebody holds a file open; the name must go all the same.
-		err = unix.Unmount(s.Root(), unix.MNT_DETACH)
-	}
-	if err != nil {
-		return &os.PathError{Op: "unmount", Path: s.Root(), Err: err}
-	}
-	s.mounted = false
 	return nil
 }

@@ -37,9 +37,13 @@ const (
 	Networked Ground = "networked" // these, /etc/hosts and /etc/resolv.conf
 )
 
-// MaxLayers is the largest number of layers below a step. The kernel stops at
-// 500, and looking up a name costs more with each layer.
-const MaxLayers = 400
+// MaxLayers is the largest number of layers below a step: those of one overlay, and
+// those of another one that is the lowest layer of the first.
+const MaxLayers = 2*maxLowers - 2
+
+// maxLowers is the largest number of directories that one overlay shows. The kernel
+// stops at 500.
+const maxLowers = 450
 
 // Layer is a layer whose blob is in a local file.
 type Layer struct {

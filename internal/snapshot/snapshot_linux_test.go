@@ -207,7 +207,7 @@ func TestManyLayers(t *testing.T) {
 	m := newManager(t, newStore(t))
 	l := tarLayer(t, file("a", "1"))
 	trees, err := m.Ensure(ctx, make([]Layer, MaxLayers+1))
-	if err == nil || !strings.Contains(err.Error(), "401 layers") {
+	if err == nil || !strings.Contains(err.Error(), "899 layers") {
 		t.Errorf("%v, %v", trees, err)
 	}
 	var layers []Layer

@@ -33,6 +33,8 @@ type way struct {
 	// refuses is what is said to a RUN where that is not what the case says.
 	refuses *regexp.Regexp
 
+	ready func(dir string) error // makes the folder what it is to be; nil: as it is
+
 	binary, dir string
 	home        string
 	absent      string // why it cannot be had here
@@ -97,6 +99,11 @@ func (w *way) open(binary, dir, base string) error {
 	}
 	if err := w.give(); err != nil {
 		return err
+	}
+	if w.ready != nil {
+		if err := w.ready(w.dir); err != nil {
+			return err
+		}
 	}
 	if err := w.probe(); err != nil || w.absent != "" {
 		return err

@@ -1,0 +1,164 @@
+package isolation
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// place is a folder for stores that is not as others are.
+type place struct {
+	name string
+	// ready makes the folder of a way, which belongs to it already, what it is.
+	ready func(dir string) error
+	// umask is what the program is started with; empty: ours.
+	umask string
+	// within is where the folder has to be; empty: among the temporary files.
+	within string
+}
+
+// places are what the folder that a store lies in can do to what is created there.
+var places = []place{
+	{name: "plain"},
+	{name: "default-acl", ready: func(dir string) error { return tool("setfacl", "-d", "-m", "u:1234:rwx,g:55:rwx,o::rwx", dir) }},
+	{name: "set-gid", ready: func(dir string) error {
+		return errors.Join(os.Chown(dir, -1, otherGroup()), os.Chmod(dir, 0o770|os.ModeSetgid))
+	}},
+	{name: "umask", umask: "077"},
+	{name: "no-umask", umask: "0"},
+	{name: "tmpfs", within: "/dev/shm"},
+	{name: "flags", ready: func(dir string) error { return tool("chattr", "+Ad", dir) }},
+	{name: "odd : name, of=a\\folder"},
+}
+
+func tool(name string, args ...string) error {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s: %w: %s", errors.ErrUnsupported, name, err, out)
+	}
+	return nil
+}
+
+// otherGroup is one that a file of ours can be given to, and is not ours if there is
+// another one.
+func otherGroup() int {
+	groups, _ := os.Getgroups()
+	if os.Getuid() == 0 {
+		groups = []int{1}
+	}
+	i := slices.IndexFunc(groups, func(g int) bool { return g != os.Getgid() })
+	if i < 0 {
+		return os.Getgid()
+	}
+	return groups[i]
+}
+
+const machineCase = `FROM busybox
+RUN mkdir /d && touch /d/f && echo x >/g && mkfifo /p && ln -s g /l && umask >/mask
+WORKDIR /w/a
+COPY f /x/y/
+COPY sub /sub
+COPY <<EOF /here/doc
+text
+EOF
+RUN --mount=type=cache,target=/c mkdir /c/k && touch /c/k/f && cp -a /c/k /w && stat -c '%a %u:%g %n' /c /c/k /c/k/f / /d /w /w/a >/w/modes
+RUN --mount=type=tmpfs,target=/t touch /t/f && cp -a /t/f /w/g && mkdir /w/z && touch /x/y/new && ln /g /g2 && chown 5:6 /sub/g
+RUN chmod 2755 /d && chgrp 7 /d && mkdir /d/in && touch /d/in/f && stat -c '%a %u:%g %n' /d/in /d/in/f /sub/g >/d/modes
+USER 1000:1000
+RUN cat /etc/resolv.conf /etc/hosts >/dev/null
+`
+
+// TestB3B5NothingOfTheMachineReachesTheImage builds the same in stores of all kinds of
+// folders, on every way that has commands, and wants one image.
+func TestB3B5NothingOfTheMachineReachesTheImage(t *testing.T) {
+	dir := openDir(t)
+	binary, base := ocibuild(t, dir), filepath.Join(dir, "base")
+	must(t, os.Mkdir(base, 0o755))
+	writeBase(t, base)
+	c := &buildCase{name: "machine", context: filepath.Join(dir, "machine")}
+	must(t, writeFiles(c.context, map[string][]byte{
+		"Dockerfile": []byte(machineCase), "f": []byte("f"), "sub/g": []byte("g"), "sub/deep/h": []byte("h"),
+	}))
+	var first string
+	for _, p := range places {
+		t.Run(p.name, func(t *testing.T) {
+			at := filepath.Join(dir, p.name)
+			if p.within != "" {
+				at = p.dir(t)
+			}
+			must(t, os.MkdirAll(at, 0o755))
+			all, err := ways(at)
+			must(t, err)
+			for _, w := range all {
+				if w.name == "none" || w.name == "pod" || len(w.tags) > 0 {
+					continue
+				}
+				digest := p.build(t, w, c, binary, at, base)
+				switch {
+				case digest == "":
+				case first == "":
+					first = digest
+				case digest != first:
+					t.Errorf("%s: %s; the first was %s\n%s", w.name, digest, first, w.layers(c))
+				}
+			}
+		})
+	}
+}
+
+// dir makes the folder where it has to be.
+func (p place) dir(t *testing.T) string {
+	t.Helper()
+	var fs unix.Statfs_t
+	if err := unix.Statfs(p.within, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC {
+		t.Skipf("SKIPPED: %s is no tmpfs", p.within)
+	}
+	at, err := os.MkdirTemp(p.within, "ocibuild-isolation-*")
+	if err != nil {
+		t.Skipf("SKIPPED: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(at) })
+	must(t, os.Chmod(at, 0o755))
+	return at
+}
+
+// build builds the case on a way whose store is in the place. Empty: it cannot be had.
+func (p place) build(t *testing.T, w *way, c *buildCase, binary, at, base string) string {
+	t.Helper()
+	w.ready = p.ready
+	if p.umask != "" {
+		script := filepath.Join(at, "umask")
+		must(t, os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\numask %s\nexec '%s' \"$@\"\n", p.umask, binary), 0o755))
+		must(t, os.Chmod(script, 0o755))
+		binary = script
+	}
+	err := w.open(binary, at, base)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skipf("SKIPPED: %v", err)
+	}
+	must(t, err)
+	if w.absent != "" {
+		return ""
+	}
+	t.Cleanup(func() { w.close(t) })
+	o := w.build(c, "")
+	if o.code != 0 {
+		t.Errorf("%s: exit code %d\n%s", w.name, o.code, o.stderr)
+	}
+	return o.stdout
+}
+
+// layers tells what is in the layers of a case, for people.
+func (w *way) layers(c *buildCase) string {
+	o := w.run(nil, "save", c.name)
+	text, err := listing([]byte(o.stdout), "", true)
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
