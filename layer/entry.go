@@ -55,6 +55,13 @@ type Entry struct {
 	layer *Layer // where Open finds the content; set by a View
 }
 
+// SameContent tells whether two Regular entries of views are the same bytes of
+// the same layer. It reads nothing; false means that it does not know.
+func SameContent(a, b Entry) bool {
+	return a.layer != nil && b.layer != nil && a.layer.DiffID == b.layer.DiffID && a.layer.DiffID != "" &&
+		a.Offset == b.Offset && a.Size == b.Size
+}
+
 // Tree is a read-only file tree: merged layers, or a directory of the host.
 // Names are as in [Entry.Name]; symbolic links are never followed.
 type Tree interface {

@@ -200,7 +200,7 @@ func (c *copier) file(ctx context.Context, e layer.Entry, rel, target string) er
 			l = &link{}
 			c.links[e.Inode] = l
 		}
-		n.link = l
+		n.link, c.t.linked = l, true
 	}
 	c.took(rel)
 	return nil

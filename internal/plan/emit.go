@@ -1,10 +1,11 @@
 package plan
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -15,12 +16,12 @@ import (
 )
 
 // Emit writes the changes to w: what is new, whiteouts for what is removed, and
-// the directories above a change as they are. It lets go of what is written, so
-// that of a large plan there is less and less: the tree is of no use afterwards.
+// the directories above a change as they are. What the base has in the same form
+// is left out. It lets go of what is written, so that of a large plan there is
+// less and less: the tree is of no use afterwards.
 func (t *Tree) Emit(ctx context.Context, w *layer.Writer) error {
 	t.spent = true
-	_, visible := t.find(".")
-	return t.emit(ctx, t.root, ".", visible, func(e layer.Entry, c content) error {
+	return t.emit(ctx, func(e layer.Entry, c content) error {
 		if e.Type != layer.Regular {
 			return w.Add(e, nil)
 		}
@@ -47,71 +48,108 @@ type Learner interface {
 
 type visit func(layer.Entry, content) error
 
-func (t *Tree) emit(ctx context.Context, n *node, name string, visible bool, do visit) error {
+// emit visits the changes in order.
+func (t *Tree) emit(ctx context.Context, do visit) error {
+	m := emitter{t: t, do: do}
+	if err := m.findKept(ctx); err != nil {
+		return err
+	}
+	_, visible := t.find(".")
+	return m.node(ctx, t.root, ".", visible)
+}
+
+// emitter visits the nodes of one tree.
+type emitter struct {
+	t  *Tree
+	do visit
+	// pending are the unchanged directories above a node. They are visited only
+	// if something below them is.
+	pending []layer.Entry
+	// kept are the files with several names that the base has in the same form.
+	kept map[*link]bool
+}
+
+func (m *emitter) node(ctx context.Context, n *node, name string, visible bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if n.removed {
-		if !visible || !t.inBase(ctx, name) {
+		if !visible || !m.t.inBase(ctx, name) {
 			return nil
 		}
-		return do(layer.Entry{Name: name, Type: layer.Whiteout}, content{})
+		return m.visit(layer.Entry{Name: name, Type: layer.Whiteout}, content{})
 	}
-	if visible && t.onlyTime(ctx, n, name) {
-		return nil
-	}
-	if err := t.emitSelf(ctx, n, name, visible, do); err != nil {
+	depth := len(m.pending)
+	if err := m.self(ctx, n, name, visible); err != nil {
 		return err
 	}
 	visible = visible && !n.hides
 	for _, base := range slices.Sorted(maps.Keys(n.children)) {
-		if err := t.emit(ctx, n.children[base], path.Join(name, base), visible, do); err != nil {
+		if err := m.node(ctx, n.children[base], path.Join(name, base), visible); err != nil {
 			return err
 		}
-		if t.spent {
+		if m.t.spent {
 			delete(n.children, base)
 		}
 	}
+	m.pending = m.pending[:min(depth, len(m.pending))]
 	return nil
 }
 
-// onlyTime tells whether a node is a directory of the base that has another
-// time and nothing else: like others, a layer does not speak of it.
-func (t *Tree) onlyTime(ctx context.Context, n *node, name string) bool {
-	if !n.set || n.hides || len(n.children) > 0 || n.entry.Type != layer.Directory {
-		return false
+// visit visits an entry after the unchanged directories above it.
+func (m *emitter) visit(e layer.Entry, c content) error {
+	for _, dir := range m.pending {
+		if err := m.do(dir, content{}); err != nil {
+			return err
+		}
 	}
-	have, err := t.base.Lookup(ctx, name)
-	return err == nil && bytes.Equal(describe(nil, have), describe(nil, n.entry))
+	m.pending = m.pending[:0]
+	return m.do(e, c)
 }
 
-// emitSelf writes a changed entry, or the unchanged directory above a change.
-func (t *Tree) emitSelf(ctx context.Context, n *node, name string, visible bool, do visit) error {
+// self visits a changed entry, and notes an unchanged directory.
+func (m *emitter) self(ctx context.Context, n *node, name string, visible bool) error {
 	if name == "." {
 		return nil // the root comes with every image, and a copy never changes it
 	}
-	e := n.entry
-	if !n.set {
+	var have layer.Entry
+	if visible {
 		var err error
-		if e, err = t.base.Lookup(ctx, name); err != nil {
+		if have, err = m.t.base.Lookup(ctx, name); err != nil && (!n.set || !errors.Is(err, fs.ErrNotExist)) {
 			return err
 		}
-		e.Opaque = false // that was said to the layers below the one it is from
-		return do(e, content{})
 	}
-	e.Name, e.Opaque = name, false
-	if n.hides && e.Type == layer.Directory && visible {
-		have, err := t.base.Lookup(ctx, name)
-		e.Opaque = err == nil && have.Type == layer.Directory
+	e := n.entry
+	if !n.set {
+		e = have
+	}
+	e.Name, e.Opaque = name, false // opaque was said to the layers below the one it is from
+	if e.Type == layer.Directory && have.Type == layer.Directory {
+		if e.Opaque = n.hides; !e.Opaque && sameDirectory(e, have) {
+			m.pending = append(m.pending, e)
+			return nil
+		}
 	}
 	if n.link != nil {
-		if n.link.first != "" {
-			e.Type, e.Linkname, e.Size = layer.Hardlink, n.link.first, 0
-			return do(e, content{})
-		}
-		n.link.first = name
+		return m.linked(n, e)
 	}
-	return do(e, n.content)
+	if same, err := n.sameFile(ctx, m.t.base, have); same || err != nil {
+		return err
+	}
+	return m.visit(e, n.content)
+}
+
+// linked visits one of the names of a file.
+func (m *emitter) linked(n *node, e layer.Entry) error {
+	if m.kept[n.link] {
+		return nil
+	}
+	if n.link.first != "" {
+		e.Type, e.Linkname, e.Size = layer.Hardlink, n.link.first, 0
+		return m.visit(e, content{})
+	}
+	n.link.first = e.Name
+	return m.visit(e, n.content)
 }
 
 func (t *Tree) inBase(ctx context.Context, name string) bool {
@@ -146,10 +184,9 @@ func (t *Tree) Digest(ctx context.Context) (digest.Digest, error) {
 		entries, contents = entries[:0], contents[:0]
 		return nil
 	}
-	_, visible := t.find(".")
 	t.clearLinks(t.root)
 	defer t.clearLinks(t.root)
-	err := t.emit(ctx, t.root, ".", visible, func(e layer.Entry, c content) error {
+	err := t.emit(ctx, func(e layer.Entry, c content) error {
 		entries, contents = append(entries, e), append(contents, c)
 		if len(entries) < batch {
 			return nil

@@ -32,6 +32,8 @@ type Tree struct {
 	root  *node
 	o     Options
 	spent bool // it is being emitted
+	// linked tells that some node has a link.
+	linked bool
 
 	spools []*os.File
 }

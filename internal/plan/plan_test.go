@@ -58,8 +58,7 @@ func tree(t *testing.T, nouns ...string) *Tree {
 func changes(t *testing.T, tr *Tree) string {
 	t.Helper()
 	var b strings.Builder
-	_, visible := tr.find(".")
-	err := tr.emit(ctx, tr.root, ".", visible, func(e layer.Entry, c content) error {
+	err := tr.emit(ctx, func(e layer.Entry, c content) error {
 		b.WriteString(show(t, e, c))
 		return nil
 	})

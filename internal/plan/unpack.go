@@ -300,7 +300,7 @@ func (c *copier) unpackLink(ctx context.Context, h *tar.Header, e layer.Entry, d
 		first = c.t.put(target, content{tree: c.t.base, from: target.Name})
 	}
 	if first.link == nil {
-		first.link = &link{}
+		first.link, c.t.linked = &link{}, true
 	}
 	// What the archive says of the new name, it says of the file.
 	f := &first.entry
