@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/ocibuild/ocibuild/internal/filelock"
 )
 
 // Dir is the local store, a directory shared by any number of processes:
@@ -26,8 +28,9 @@ import (
 //
 // Dir is a [Store].
 type Dir struct {
-	path string
-	temp tempOwner
+	path  string
+	temp  tempOwner
+	locks *filelock.Set
 }
 
 // OpenDir opens the store at path and makes it if there is none. Only its
@@ -42,6 +45,7 @@ func OpenDir(path string) (*Dir, error) {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
 	d := &Dir{path: path}
+	d.locks = filelock.In(d.sub("locks"))
 	_, err = os.Lstat(d.sub("oci-layout"))
 	made := err == nil
 	for _, dir := range []string{"", "blobs/sha256", "keys", "toc", "trees", "mounts", "locks", "tmp"} {

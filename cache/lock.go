@@ -34,9 +34,12 @@ func (d *Dir) Lock(ctx context.Context, name string) (unlock func(), err error) 
 
 // TryLock is Lock without waiting; ok tells whether the lock was free.
 func (d *Dir) TryLock(name string) (unlock func(), ok bool, err error) {
-	unlock, ok, err = d.tryLock(name)
+	unlock, ok, err = d.locks.Try(name)
 	if err != nil {
 		err = fmt.Errorf("lock %s: %w", name, err)
 	}
 	return unlock, ok, err
 }
+
+// LockKind says by what kind of lock processes share the store.
+func (d *Dir) LockKind() (string, error) { return d.locks.Kind() }

@@ -119,6 +119,7 @@ func storeText(s *doctor.Store, line func(ok bool, name, text string)) {
 		return
 	}
 	line(s.FileSystem != "overlay", "file system", s.FileSystem+overlayText(s.FileSystem))
+	line(true, "locks", s.Locks)
 	line(true, "free", fmt.Sprintf("%.1f GiB", float64(s.Free)/(1<<30)))
 	if s.Flags != "" {
 		line(false, "mounted", s.Flags)

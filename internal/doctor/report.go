@@ -43,6 +43,7 @@ type Store struct {
 	Notice     string `json:"notice,omitempty"`
 	FileSystem string `json:"fileSystem,omitempty"`
 	Free       int64  `json:"freeBytes,omitempty"`
+	Locks      string `json:"locks,omitempty"` // the kind by which processes share it
 	Flags      string `json:"flags,omitempty"` // of its mount that matter: nodev, noexec, nosuid
 }
 
@@ -123,6 +124,9 @@ func openStore(path string) Store {
 		return s
 	}
 	s.Path = dir.Path()
+	if s.Locks, err = dir.LockKind(); err != nil {
+		s.Error = err.Error()
+	}
 	return s
 }
 

@@ -42,6 +42,7 @@ var rooms = []room{
 	{path: "cache/s3", floor: 1},
 	{path: "cache", floor: 0},
 	{path: "internal/busybox", floor: 0},
+	{path: "internal/filelock", floor: 0},
 	{path: "internal/floors", floor: 0},
 	{path: "internal/forward", floor: 0},
 	{path: "internal/inroot", floor: 0},
@@ -60,6 +61,7 @@ var rooms = []room{
 
 // neighbours are the imports within one floor that are meant, from → to.
 var neighbours = map[[2]string]bool{
+	{"cache", "internal/filelock"}:                  true, // a store is shared by processes
 	{"layer", "layer/inflate"}:                      true, // gzip is what most layers are packed with
 	{"internal/snapshot", "layer/tree"}:             true, // a snapshot is mounted over trees
 	{"internal/snapshot/kept", "internal/snapshot"}: true, // the same layers, without mounts

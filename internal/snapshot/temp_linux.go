@@ -10,9 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/filelock"
 )
 
 // Temp is a directory of the store for what one process has not finished. It is
@@ -23,6 +22,7 @@ type Temp struct {
 	// or one that has inherited it, nobody takes the directory for a dead one's.
 	Lock *os.File
 
+	lock *filelock.Dir
 	next atomic.Int64
 }
 
@@ -45,11 +45,14 @@ func OpenTemp(dir *cache.Dir, prefix string, rescue func(path string) error) (*T
 	if err != nil {
 		return nil, fmt.Errorf("temporary directory: %w", err)
 	}
-	lock, err := lockDir(path)
+	lock, err := filelock.LockDir(path, false)
+	if err == nil && lock == nil {
+		err = errors.New("somebody else has locked it")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	return &Temp{Path: path, Lock: lock}, nil
+	return &Temp{Path: path, Lock: lock.File, lock: lock}, nil
 }
 
 // Sweep removes the directories of dead processes as OpenTemp does.
@@ -70,8 +73,8 @@ func Remains(dir *cache.Dir, prefix string) bool {
 		if !strings.HasPrefix(e.Name(), prefix) || !e.IsDir() {
 			continue
 		}
-		if lock, err := lockDir(filepath.Join(tmp, e.Name())); err == nil {
-			lock.Close()
+		if lock, err := filelock.LockDir(filepath.Join(tmp, e.Name()), false); err == nil && lock != nil {
+			_ = lock.Close()
 			return true
 		}
 	}
@@ -91,21 +94,8 @@ func (t *Temp) Dir(name string) (string, error) {
 
 // Close removes the directory.
 func (t *Temp) Close() error {
-	defer t.Lock.Close()
+	defer t.lock.Close()
 	return os.RemoveAll(t.Path)
-}
-
-// lockDir takes the lock of a directory, or fails when it is taken.
-func lockDir(path string) (*os.File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // sweep removes the temporary directories nobody holds the lock of.
@@ -128,13 +118,11 @@ func sweep(tmp, prefix string, rescue func(string) error) error {
 // SweepOne removes the directory of a Temp as OpenTemp does. It tells whether it
 // is gone: not for as long as somebody holds its lock.
 func SweepOne(path string, rescue func(string) error) (gone bool, err error) {
-	lock, err := lockDir(path)
+	lock, err := filelock.LockDir(path, false)
 	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return false, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return true, nil
-	case err != nil:
+	case lock == nil || err != nil:
 		return false, err
 	}
 	defer lock.Close()

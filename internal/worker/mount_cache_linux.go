@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ocibuild/ocibuild/internal/filelock"
 	"github.com/ocibuild/ocibuild/internal/sandbox"
 )
 
@@ -84,15 +85,15 @@ func (a *attacher) openCache(ctx context.Context, path string, m Mount) (string,
 // holdCache marks a directory as used until the step has ended, and returns a
 // name for the files in it that stays.
 func (a *attacher) holdCache(path string) (string, error) {
-	dir, err := os.Open(path)
+	dir, err := filelock.LockDir(path, true)
 	if err != nil {
 		return "", err
 	}
-	a.later(dir.Close)
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_SH); err != nil {
-		return "", &os.PathError{Op: "lock", Path: path, Err: err}
+	if dir == nil { // it is being removed at this moment
+		return "", &os.PathError{Op: "lock", Path: path, Err: fs.ErrNotExist}
 	}
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), cacheDir))
+	a.later(dir.Close)
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d/%s", dir.File.Fd(), cacheDir))
 	if err != nil {
 		return "", err
 	}
@@ -173,14 +174,14 @@ func moveFar(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.Open(near)
+	dir, err := filelock.LockDir(near, true)
+	if err == nil && dir == nil {
+		err = &os.PathError{Op: "lock", Path: near, Err: fs.ErrNotExist}
+	}
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_SH); err != nil {
-		return &os.PathError{Op: "lock", Path: near, Err: err}
-	}
 	if err := copyTree(ctx, from, near); err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
+	"github.com/ocibuild/ocibuild/internal/filelock"
 )
 
 // RenewCaches makes cache mounts begin anew, whatever they began with. Steps
@@ -69,20 +69,13 @@ func (s *server) removeOutdated() error {
 }
 
 func removeUnused(path string) error {
-	dir, err := os.Open(path)
+	dir, err := filelock.LockDir(path, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
+	if err != nil || dir == nil {
 		return err
 	}
 	defer dir.Close()
-	err = unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
 	return os.RemoveAll(path)
 }
