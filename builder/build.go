@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ocibuild/ocibuild/internal/failure"
 	"github.com/ocibuild/ocibuild/internal/frontend"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/solve"
@@ -31,7 +32,7 @@ type Counter = registry.Counter
 // When ctx ends, everything that was started is gone before Build returns, and
 // no image is left half written.
 func Build(ctx context.Context, o Options) (*Result, error) {
-	if err := o.validate(); err != nil {
+	if err := checkContext(ctx, o.validate); err != nil {
 		return nil, err
 	}
 	b, err := newBuild(ctx, o)
@@ -43,24 +44,37 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 
 // finish ends a build and tells what came out.
 func (b *build) finish(r *Result, err error) (*Result, error) {
-	if err := errors.Join(err, b.close()); err != nil {
+	if err := failure.Join(err, b.close()); err != nil {
 		if exit, ok := errors.AsType[*ExitError](err); ok {
 			exit.Output = b.mask.Hide(exit.Output)
 		}
 		return nil, b.cause(err)
 	}
-	if c := b.o.Registries.Counter; c != nil {
-		r.Received, r.Sent = c.Received(), c.Sent()
-	}
+	now := b.traffic()
+	r.Received, r.Sent = now.received-b.before.received, now.sent-b.before.sent
 	return r, nil
 }
 
 // cause prefers the caller's own interruption over what it led to.
 func (b *build) cause(err error) error {
-	if cerr := context.Cause(b.parent); cerr != nil {
-		return cerr
+	if b.parent.Err() != nil {
+		return failure.Interruption(b.parent)
+	}
+	if broken := b.broken.Load(); broken != nil {
+		return *broken
 	}
 	return err
+}
+
+// traffic is what a counter has counted.
+type traffic struct{ received, sent int64 }
+
+func (b *build) traffic() traffic {
+	c := b.o.Registries.Counter
+	if c == nil {
+		return traffic{}
+	}
+	return traffic{c.Received(), c.Sent()}
 }
 
 // build translates for each platform, solves all at once, and writes.
@@ -123,7 +137,7 @@ func (b *build) solve(parts []*part) (*Result, error) {
 	if err != nil {
 		b.stop()
 	}
-	return r, errors.Join(err, solver.Wait())
+	return r, failure.Join(err, solver.Wait())
 }
 
 // keepsBlobs tells whether the bytes of base layers will be needed.

@@ -2,12 +2,12 @@ package builder
 
 import (
 	"context"
-	"errors"
 
 	"github.com/moby/buildkit/frontend/subrequests/lint"
 	"github.com/moby/buildkit/frontend/subrequests/outline"
 	"github.com/moby/buildkit/frontend/subrequests/targets"
 
+	"github.com/ocibuild/ocibuild/internal/failure"
 	"github.com/ocibuild/ocibuild/internal/frontend"
 )
 
@@ -35,7 +35,7 @@ func Targets(ctx context.Context, o Options) (*targets.List, error) {
 
 // call asks the frontend something about a Dockerfile.
 func call[T any](ctx context.Context, o Options, ask func(context.Context, frontend.Options) (*T, error)) (*T, error) {
-	if err := o.validate(); err != nil {
+	if err := checkContext(ctx, o.validate); err != nil {
 		return nil, err
 	}
 	b, err := newBuild(ctx, o)
@@ -46,7 +46,7 @@ func call[T any](ctx context.Context, o Options, ask func(context.Context, front
 	if err = b.open(); err == nil {
 		out, err = ask(b.ctx, b.frontend(o.wanted()[0]))
 	}
-	if err := errors.Join(err, b.close()); err != nil {
+	if err := failure.Join(err, b.close()); err != nil {
 		return nil, b.cause(err)
 	}
 	return out, nil

@@ -18,6 +18,7 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 
+	"github.com/ocibuild/ocibuild/internal/failure"
 	"github.com/ocibuild/ocibuild/internal/frontend"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/solve"
@@ -62,7 +63,9 @@ func (b *build) openContext() error {
 // readContext takes an archive into the store, where it is a context like one
 // of the web; anything else is a Dockerfile without a context.
 func (b *build) readContext() error {
-	in := bufio.NewReaderSize(b.o.ContextData, 64<<10)
+	data := b.contextData()
+	defer data.Close()
+	in := bufio.NewReaderSize(data, 64<<10)
 	head, err := in.Peek(1024)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the build context: %w", err)
@@ -78,16 +81,16 @@ func (b *build) readContext() error {
 	if b.o.Dockerfile != "" || b.o.DockerfileData != nil {
 		return &OptionError{"context", "it is no archive, and a Dockerfile is given already"}
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxDockerfile+1))
+	text, err := io.ReadAll(io.LimitReader(in, maxDockerfile+1))
 	switch {
 	case err != nil:
 		return fmt.Errorf("read the Dockerfile: %w", err)
-	case len(data) > maxDockerfile:
+	case len(text) > maxDockerfile:
 		return &OptionError{"context", fmt.Sprintf("a Dockerfile of more than %d bytes", maxDockerfile)}
-	case len(data) == 0:
+	case len(text) == 0:
 		return &OptionError{"context", "it is empty: neither an archive nor a Dockerfile"}
 	}
-	b.o.DockerfileData = data
+	b.o.DockerfileData = text
 	if b.main.temp, err = b.dir.TempDir("context-*"); err != nil {
 		return err
 	}
@@ -123,7 +126,7 @@ func (b *build) solveContext(ctx context.Context, g *graph.Graph) (layer.Tree, e
 	}
 	s := b.solver()
 	results, err := s.Solve(b.ctx, g)
-	if err := errors.Join(err, s.Wait()); err != nil {
+	if err := failure.Join(err, s.Wait()); err != nil {
 		return nil, fmt.Errorf("build context%s: %w", b.fetched(g), err)
 	}
 	plain := make([]*layer.Layer, len(results[0]))
@@ -204,7 +207,7 @@ func (b *build) checkFiles() error {
 			return err
 		}
 	}
-	return fmt.Errorf("there is no file %s; name it with -f", filepath.Join(b.dockerfileDir(), names[0]))
+	return &NoDockerfileError{Path: filepath.Join(b.dockerfileDir(), names[0])}
 }
 
 func checkDir(field, dir string) error {

@@ -23,8 +23,11 @@ import (
 // image is Config, for the one platform in Platforms; fields of the options
 // that speak of a Dockerfile must be empty.
 func Solve(ctx context.Context, def *llb.Definition, o Options) (*Result, error) {
-	if err := o.validateSolve(); err != nil {
+	if err := checkContext(ctx, o.validateSolve); err != nil {
 		return nil, err
+	}
+	if def == nil {
+		return nil, &OptionError{"definition", "it is nil"}
 	}
 	g, err := graph.Decode(def.ToPB())
 	if err != nil {
@@ -71,6 +74,7 @@ func (o *Options) validateSolve() error {
 
 // solveGraph builds a graph that came without a Dockerfile.
 func (b *build) solveGraph(g *graph.Graph) (*Result, error) {
+	b.bare = true
 	for name, dir := range b.o.Contexts {
 		b.dirs[name] = dir
 	}

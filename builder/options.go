@@ -125,7 +125,8 @@ type Options struct {
 // Secret is the value behind an id of RUN --mount=type=secret.
 type Secret struct {
 	ID string
-	// Value returns the secret; it is called when a step needs it.
+	// Value returns the secret; it is called when a step needs it. When the build's
+	// context ends it is not waited for.
 	Value func() ([]byte, error)
 }
 
@@ -184,6 +185,9 @@ func (o *Options) validateCommon() error {
 		return err
 	}
 	if err := o.validateIsolation(); err != nil {
+		return err
+	}
+	if err := o.validateCallbacks(); err != nil {
 		return err
 	}
 	for _, v := range o.Volumes {

@@ -3,11 +3,11 @@ package builder
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/ocibuild/ocibuild/internal/failure"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/solve"
 	"github.com/ocibuild/ocibuild/internal/source/git"
@@ -83,5 +83,5 @@ func (r *remotes) close() error {
 	for _, c := range r.checkouts {
 		errs = append(errs, c.Close())
 	}
-	return errors.Join(errs...)
+	return failure.Join(errs...)
 }

@@ -22,7 +22,8 @@ type Result struct {
 	// Epoch is SOURCE_DATE_EPOCH, which is the time of all files where only they
 	// are written; nil if it was not given.
 	Epoch *time.Time
-	// Received and Sent are bytes on the connections to registries; zero if
+	// Received and Sent are bytes on the connections to registries during the
+	// build, with those of other builds that share the Counter meanwhile; zero if
 	// Options.Registries counts nothing.
 	Received, Sent int64
 }

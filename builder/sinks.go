@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/ocibuild/ocibuild/layer"
 )
@@ -14,7 +15,10 @@ func (b *build) sinks() sinks {
 	if len(b.o.Sinks) == 0 || b.o.Keep {
 		s = append(s, &storeSink{dir: b.dir})
 	}
-	return append(s, b.o.Sinks...)
+	for i, one := range b.o.Sinks {
+		s = append(s, guardedSink{one, fmt.Sprintf("Sinks[%d]", i)})
+	}
+	return s
 }
 
 // ready tells all sinks of a layer. ctx is the build's: what a sink begins may

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
+	"github.com/ocibuild/ocibuild/internal/failure"
 	"github.com/ocibuild/ocibuild/internal/forward"
 )
 
@@ -92,7 +93,7 @@ func (a *agents) close() error {
 	for _, s := range a.sockets {
 		errs = append(errs, s.Close())
 	}
-	return errors.Join(errs...)
+	return failure.Join(errs...)
 }
 
 // open finds out what the paths are.

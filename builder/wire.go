@@ -2,12 +2,13 @@ package builder
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/platforms"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/faces"
+	"github.com/ocibuild/ocibuild/internal/failure"
 	"github.com/ocibuild/ocibuild/internal/frontend"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/progress"
@@ -50,7 +52,10 @@ type build struct {
 	warned   map[frontend.Warning]bool
 	worker   *worker.Client
 	agents   *agents
-	mask     *progress.Masker // in front of whoever is told what happens
+	mask     *progress.Masker      // in front of whoever is told what happens
+	broken   atomic.Pointer[error] // Progress panicked
+	before   traffic
+	bare     bool // a graph without a Dockerfile
 
 	closeRegistries func() // nil if they are the caller's
 }
@@ -75,14 +80,16 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 		b.o.Registries = &Registries{}
 		b.closeRegistries = b.o.Registries.Close
 	}
+	b.before = b.traffic()
 	if b.o.Now.IsZero() {
 		b.o.Now = time.Now()
 	}
-	b.mask = progress.NewMasker(o.Progress)
+	ctx, cancel := context.WithCancelCause(ctx)
+	b.ctx, b.stop = ctx, func() { cancel(nil) }
+	b.mask = progress.NewMasker(guardProgress(ctx, o.Progress, func(err error) { b.broken.CompareAndSwap(nil, &err); cancel(err) }))
 	b.o.Progress = b.mask.Event
 	b.notice(notice)
-	b.ctx, b.stop = context.WithCancel(ctx)
-	b.faces = &faces.Store{Dir: b.dir, Compression: o.Compression, Limits: o.Bounds.Layer}
+	b.faces = &faces.Store{Dir: b.dir, Compression: guardCompression(o.Compression), Limits: o.Bounds.Layer}
 	b.images = &source.Images{Store: b.faces, Registries: b.o.Registries, Limits: o.Bounds.Image}
 	if b.agents, err = openAgents(b.ctx, o.SSH); err != nil {
 		b.stop()
@@ -115,7 +122,7 @@ func (b *build) close() error {
 			errs = append(errs, x.Save(b.dir.TempFile))
 		}
 	}
-	return errors.Join(errs...)
+	return failure.Join(errs...)
 }
 
 // open looks at all contexts.
@@ -208,6 +215,7 @@ func (b *build) solver() *solve.Solver {
 		Faces: b.faces, Image: b.resolve, Layer: b.layer, Local: b.local, Remote: b.remotes.find, Worker: b.startWorker, Secret: b.secret,
 		Progress: b.o.Progress, Jobs: int64(b.o.Jobs), Now: b.o.Now,
 	}
+	s.NameSteps = b.bare
 	s.ResolvConf, s.NoCommands = sandbox.ResolvConf(), b.o.Isolation == worker.IsolationNone
 	s.Streams = b.o.Streams
 	s.MaxLayers = b.o.Bounds.Image.OrDefault().MaxLayers
@@ -295,7 +303,7 @@ func (b *build) notice(text string) {
 func (b *build) secret(id string) ([]byte, bool, error) {
 	for _, s := range b.o.Secrets {
 		if s.ID == id {
-			v, err := s.Value()
+			v, err := failure.Await(b.ctx, "Secret.Value of "+strconv.Quote(id), s.Value)
 			b.mask.Learn(v)
 			return v, err == nil, err
 		}

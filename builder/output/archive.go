@@ -29,11 +29,17 @@ type Archive struct {
 	Docker bool
 }
 
+// Validate refuses what says neither a path nor a writer.
+func (o *Archive) Validate() error { return pathOrWriter("archive", o.Path, o.Writer) }
+
 // Layer implements Sink: an archive is written in one go.
 func (o *Archive) Layer(context.Context, *layer.Layer) error { return nil }
 
 // Write implements Sink.
 func (o *Archive) Write(ctx context.Context, r *Result) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
 	names, err := tagged(o.Names, r)
 	if err != nil {
 		return err
@@ -46,10 +52,8 @@ func (o *Archive) Write(ctx context.Context, r *Result) error {
 	switch {
 	case o.Path != "":
 		err = toFile(o.Path, write)
-	case o.Writer != nil:
-		err = write(o.Writer)
 	default:
-		err = errors.New("neither a path nor a writer is set")
+		err = write(guardedWriter{"Archive.Writer", o.Writer})
 	}
 	if err != nil {
 		return fmt.Errorf("archive %s: %w", o.Path, err)

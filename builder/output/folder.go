@@ -24,11 +24,17 @@ import (
 // directory, nothing is written outside of it.
 type Folder struct{ Dir string }
 
+// Validate refuses a folder without a directory.
+func (o *Folder) Validate() error { return required("folder", "Dir", o.Dir) }
+
 // Layer implements Sink.
 func (o *Folder) Layer(context.Context, *layer.Layer) error { return nil }
 
 // Write implements Sink.
 func (o *Folder) Write(ctx context.Context, r *Result) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return fmt.Errorf("folder %s: %w", o.Dir, err)
 	}

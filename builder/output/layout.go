@@ -26,11 +26,17 @@ type Layout struct {
 	Names []string // references; none means the result's own
 }
 
+// Validate refuses a layout without a directory: it would be the current one.
+func (o *Layout) Validate() error { return required("layout", "Dir", o.Dir) }
+
 // Layer implements Sink: blobs are placed in the end, which costs a link.
 func (o *Layout) Layer(context.Context, *layer.Layer) error { return nil }
 
 // Write implements Sink.
 func (o *Layout) Write(ctx context.Context, r *Result) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
 	names, err := tagged(o.Names, r)
 	if err != nil {
 		return err

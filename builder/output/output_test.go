@@ -22,6 +22,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ocibuild/ocibuild/builder"
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/faces"
 	"github.com/ocibuild/ocibuild/internal/source"
@@ -334,4 +335,14 @@ func nameList(name string) []string {
 		return nil
 	}
 	return []string{name}
+}
+
+func TestF7ZeroOutputsAreRefused(t *testing.T) {
+	for name, sink := range map[string]Sink{"layout": &Layout{}, "folder": &Folder{}, "archive": &Archive{}, "tar": &Tar{}, "registry": &Registry{}} {
+		_, err := builder.Build(t.Context(), builder.Options{Context: t.TempDir(), Store: t.TempDir(), DockerfileData: []byte("FROM scratch\n"), Sinks: []Sink{sink}})
+		var oe *builder.OptionError
+		if !errors.As(err, &oe) || oe.Field != name {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ocibuild/ocibuild/builder"
 	"github.com/ocibuild/ocibuild/internal/source"
 	"github.com/ocibuild/ocibuild/internal/source/registry"
 	"github.com/ocibuild/ocibuild/layer"
@@ -51,6 +52,9 @@ type push struct {
 // NewRegistry returns the output that pushes to all these names. Close it when
 // it is no longer needed, above all if Write was not reached.
 func NewRegistry(r *source.Registries, names ...string) (*Registry, error) {
+	if r == nil {
+		return nil, &builder.OptionError{Field: "registries", Reason: "it is nil"}
+	}
 	o := &Registry{slots: make(chan struct{}, pushJobs), pushes: map[pushID]*push{}}
 	byRepo := map[string]*target{}
 	for _, name := range names {
@@ -74,6 +78,14 @@ func NewRegistry(r *source.Registries, names ...string) (*Registry, error) {
 		return nil, errors.New("push: no image name to push to")
 	}
 	return o, nil
+}
+
+// Validate refuses what NewRegistry did not make.
+func (o *Registry) Validate() error {
+	if o.slots == nil {
+		return &builder.OptionError{Field: "registry", Reason: "made without NewRegistry"}
+	}
+	return nil
 }
 
 // Layer implements Sink: it begins to push the layer. ctx must live as long as

@@ -2,7 +2,6 @@ package output
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,20 +18,24 @@ type Tar struct {
 	Writer io.Writer // takes the tar when Path is empty
 }
 
+// Validate refuses what says neither a path nor a writer.
+func (o *Tar) Validate() error { return pathOrWriter("tar", o.Path, o.Writer) }
+
 // Layer implements Sink.
 func (o *Tar) Layer(context.Context, *layer.Layer) error { return nil }
 
 // Write implements Sink.
 func (o *Tar) Write(ctx context.Context, r *Result) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
 	write := func(w io.Writer) error { return writeFiles(ctx, w, rootfs(r)) }
 	var err error
 	switch {
 	case o.Path != "":
 		err = toFile(o.Path, write)
-	case o.Writer != nil:
-		err = write(o.Writer)
 	default:
-		err = errors.New("neither a path nor a writer is set")
+		err = write(guardedWriter{"Tar.Writer", o.Writer})
 	}
 	if err != nil {
 		return fmt.Errorf("tar %s: %w", o.Path, err)

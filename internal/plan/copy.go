@@ -95,7 +95,7 @@ func (c *copier) source(ctx context.Context, name string) error {
 	}
 	e, err := c.src.Lookup(ctx, from)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%q: not found", "/"+name)
+		return &NoSourceError{Path: "/" + name}
 	}
 	if err != nil {
 		return err

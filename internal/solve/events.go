@@ -37,6 +37,9 @@ func (s *Solver) tell(step *graph.Step, err error) {
 		}
 		err = le.Err
 	}
+	if se, ok := errors.AsType[*StepError](err); ok {
+		err = se.Err // the event names the step
+	}
 	s.event(step, progress.Event{Kind: "error", Error: err.Error()})
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/platforms"
 
 	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/failure"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/sandbox"
 	"github.com/ocibuild/ocibuild/internal/worker"
@@ -125,7 +126,7 @@ func (j *execJob) commit(ctx context.Context, x *worker.Execution, previous Prev
 			c, err = x.CommitMount(ctx, m.Target, Previous{})
 		}
 		if err != nil {
-			return nil, errors.Join(err, x.Discard())
+			return nil, failure.Join(err, x.Discard())
 		}
 		l := j.s.Faces.Awaited(c.DiffID, func(ctx context.Context) (cache.Layer, error) { return c.Wait(ctx) })
 		outs[m.Output] = append(slices.Clip(outs[m.Output]), Layer{Layer: l, Created: j.s.Now})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/faces"
+	"github.com/ocibuild/ocibuild/internal/failure"
 	"github.com/ocibuild/ocibuild/internal/forward"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/progress"
@@ -46,6 +47,8 @@ type Solver struct {
 	// SSH returns what serves an agent by its id, empty for the default one; nil
 	// if it is not given.
 	SSH func(id string) forward.Serve
+	// NameSteps names the step in errors that no line of a Dockerfile stands for.
+	NameSteps bool
 	// NoCommands refuses every command, also one that is in the cache.
 	NoCommands bool
 	// Streams keeps what commands print to standard error apart from the rest, at
@@ -166,7 +169,7 @@ func (s *Solver) Wait() error {
 	s.fail(nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return errors.Join(s.errs...)
+	return failure.Join(s.errs...)
 }
 
 // output returns the layers of one output of a step.
@@ -224,7 +227,9 @@ func (s *Solver) perform(ctx context.Context, step *graph.Step) ([][]Layer, erro
 		outs, err = s.work(ctx, step)
 	}
 	if err != nil {
-		err = located(step, err)
+		if err = located(step, err); s.NameSteps {
+			err = ofStep(step, err)
+		}
 		s.fail(err)
 		s.tell(step, err)
 		return nil, err
@@ -356,7 +361,10 @@ func (s *Solver) prepare(ctx context.Context, step *graph.Step) (job, error) {
 // located gives an error the place of its step, once.
 func located(step *graph.Step, err error) error {
 	var le *graph.LineError
-	if errors.As(err, &le) || errors.Is(err, context.Canceled) || len(step.Source.Lines) == 0 {
+	if errors.As(err, &le) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if len(step.Source.Lines) == 0 {
 		return err
 	}
 	return &graph.LineError{Span: step.Source, Err: err}

@@ -7,7 +7,7 @@ import "golang.org/x/sys/unix"
 var everyCall = []call{
 	{number: unix.SYS_STATX, handle: (*supervisor).statx},
 	{number: unix.SYS_FSTAT, handle: func(s *supervisor) reply { return s.stat(s.fd(0), 0, s.req.args[1], unix.AT_EMPTY_PATH) }},
-	{number: unix.SYS_NEWFSTATAT, handle: func(s *supervisor) reply {
+	{number: sysFstatat, handle: func(s *supervisor) reply {
 		return s.stat(s.fd(0), s.req.args[1], s.req.args[2], s.flags(3))
 	}},
 

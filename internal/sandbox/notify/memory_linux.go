@@ -29,7 +29,8 @@ func (s *supervisor) readString(at uint64) (string, error) {
 
 // read reads at least one byte of the memory of the calling process.
 func (s *supervisor) read(to []byte, at uint64) (int, error) {
-	local := []unix.Iovec{{Base: &to[0], Len: uint64(len(to))}}
+	local := []unix.Iovec{{Base: &to[0]}}
+	local[0].SetLen(len(to))
 	remote := []unix.RemoteIovec{{Base: uintptr(at), Len: len(to)}}
 	n, err := unix.ProcessVMReadv(int(s.req.pid), local, remote, 0)
 	if err != nil || n == 0 {
@@ -53,7 +54,8 @@ func (s *supervisor) write(at uint64, data []byte) error {
 	if !s.alive() {
 		return unix.ESRCH
 	}
-	local := []unix.Iovec{{Base: &data[0], Len: uint64(len(data))}}
+	local := []unix.Iovec{{Base: &data[0]}}
+	local[0].SetLen(len(data))
 	remote := []unix.RemoteIovec{{Base: uintptr(at), Len: len(data)}}
 	n, err := unix.ProcessVMWritev(int(s.req.pid), local, remote, 0)
 	if err != nil || n != len(data) {

@@ -296,7 +296,11 @@ func (d *differ) file(f *frame, was, is *node) error {
 
 // setTime gives a file a time, and looks at it again.
 func (n *node) setTime(at int, name string, to stamp) error {
-	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: to.sec, Nsec: to.nsec}}
+	when, err := unix.TimeToTimespec(time.Unix(to.sec, to.nsec))
+	if err != nil {
+		return fmt.Errorf("set the time of %q: %w", name, err)
+	}
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, when}
 	if err := unix.UtimesNanoAt(at, name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("set the time of %q: %w", name, err)
 	}

@@ -180,7 +180,7 @@ func (n *node) settle() (now stamp) {
 	for range 50 { // a file of the future changes to the present
 		var ts unix.Timespec
 		err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &ts)
-		if now = (stamp{ts.Sec, ts.Nsec}); err != nil || now.after(newest) {
+		if now = (stamp{int64(ts.Sec), int64(ts.Nsec)}); err != nil || now.after(newest) {
 			break
 		}
 		time.Sleep(time.Millisecond)

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/ocibuild/ocibuild/internal/failure"
 )
 
 // Registries reaches registries. The zero value is ready: credentials of the
@@ -155,7 +157,9 @@ func (r *Registries) connect(ctx context.Context, c *conn, scopes []string) erro
 	if keychain == nil {
 		keychain = userKeychain{}
 	}
-	auth, err := authn.Resolve(ctx, keychain, c.endpoint.repo)
+	auth, err := failure.Await(ctx, "Registries.Keychain", func() (authn.Authenticator, error) {
+		return authn.Resolve(ctx, keychain, c.endpoint.repo)
+	})
 	if err != nil {
 		return &Error{Host: c.endpoint.host, Err: fmt.Errorf("credentials: %w", err)}
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -99,6 +100,9 @@ func utime(file string, args []string) error {
 	if err != nil {
 		return err
 	}
-	t := []unix.Timespec{{Sec: sec, Nsec: nsec}, {Sec: sec, Nsec: nsec}}
-	return unix.UtimesNanoAt(unix.AT_FDCWD, file, t, unix.AT_SYMLINK_NOFOLLOW)
+	at, err := unix.TimeToTimespec(time.Unix(sec, nsec))
+	if err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, file, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
 }

@@ -1,8 +1,12 @@
+//go:build darwin || freebsd || netbsd || openbsd
+
 package local
 
 import (
 	"io/fs"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 const openNonblock = syscall.O_NONBLOCK
@@ -10,7 +14,7 @@ const openNonblock = syscall.O_NONBLOCK
 func statOf(fi fs.FileInfo) fileStat {
 	s := fileStat{size: fi.Size(), mtime: fi.ModTime().UnixNano()}
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		s.ctime, s.ino, s.dev = st.Ctimespec.Nano(), st.Ino, uint64(st.Dev)
+		s.ctime, s.ino, s.dev = changeTime(st), uint64(st.Ino), uint64(st.Dev)
 	}
 	return s
 }
@@ -21,6 +25,6 @@ func statExtra(fi fs.FileInfo) (links uint64, major, minor int64) {
 	if !ok {
 		return 1, 0, 0
 	}
-	dev := uint32(st.Rdev)
-	return uint64(st.Nlink), int64(dev >> 24), int64(dev & 0xffffff)
+	dev := uint64(st.Rdev)
+	return uint64(st.Nlink), int64(unix.Major(dev)), int64(unix.Minor(dev))
 }
