@@ -20,15 +20,6 @@ type CallbackError = failure.CallbackError
 // sink tidies up meanwhile. Then it is left behind.
 const grace = 300 * time.Millisecond
 
-// patient returns a context that ends a little later than ctx, for the same reason.
-func patient(ctx context.Context) (late context.Context, release func()) {
-	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		time.AfterFunc(grace, func() { cancel(failure.Interruption(ctx)) })
-	})
-	return late, func() { stop(); cancel(nil) }
-}
-
 // isNil also knows an interface that holds a nil pointer or function.
 func isNil(v any) bool {
 	if v == nil {
@@ -82,9 +73,7 @@ func (s guardedSink) Layer(ctx context.Context, l *layer.Layer) error {
 }
 
 func (s guardedSink) Write(ctx context.Context, r *Result) error {
-	late, release := patient(ctx)
-	defer release()
-	_, err := failure.Await(late, s.name+".Write", func() (struct{}, error) { return struct{}{}, s.Sink.Write(ctx, r) })
+	_, err := failure.AwaitFor(ctx, grace, s.name+".Write", func() (struct{}, error) { return struct{}{}, s.Sink.Write(ctx, r) })
 	return err
 }
 
@@ -99,9 +88,7 @@ func guardProgress(ctx context.Context, next progress.Func, broken func(error)) 
 		if dead {
 			return
 		}
-		late, release := patient(ctx)
-		defer release()
-		_, err := failure.Await(late, "Progress", func() (struct{}, error) { next(e); return struct{}{}, nil })
+		_, err := failure.AwaitFor(ctx, grace, "Progress", func() (struct{}, error) { next(e); return struct{}{}, nil })
 		if err != nil {
 			dead = true
 			broken(err)

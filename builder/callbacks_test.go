@@ -163,3 +163,23 @@ func TestF6ErrorsCanBeToldApart(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestF8BytesAreOfOneBuild(t *testing.T) {
+	base := newBaseRegistry(t)
+	regs := &Registries{Counter: &Counter{}}
+	var got [2]int64
+	for i := range got {
+		p := newProject(t, nil)
+		o := p.options()
+		o.DockerfileData, o.Registries = []byte("FROM "+base.ref+"\n"), regs
+		res, err := Build(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[i] = res.Received
+	}
+	regs.Close()
+	if got[0] == 0 || got[1] == 0 || got[1] > got[0]*3/2 {
+		t.Errorf("received %v bytes; the second build counts the first one's", got)
+	}
+}

@@ -7,6 +7,13 @@
 // has RUN steps, the package re-executes the program's own binary as a worker
 // that runs them; the worker is recognised before main starts. Files, network,
 // credentials and secrets stay with the calling process.
+//
+// The init functions of the other packages of the program run in the worker too,
+// those that Go initialises earlier: with an empty environment, in the directory
+// "/", and with their standard error in the output of the build. An init that
+// needs the environment, starts goroutines or ends the process is at fault there;
+// such work belongs in main. Go initialises packages in the order of their import
+// paths, each after those it imports: a package that imports this one comes later.
 package builder
 
 import (

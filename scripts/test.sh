@@ -28,11 +28,11 @@ took() { # took WHAT: how long it was since the last one
 }
 
 # Those below cmd/ and test/ start the program a thousand times, which the race detector makes slow: without it.
-mapfile -t packages < <(go list ./... | grep -Ev '/(cmd|test)/')
+mapfile -t packages < <(go list ./... | grep -Ev '/(cmd|test)/|/internal/ports$')
 CGO_ENABLED=1 go test -race -timeout 40m "${packages[@]}"
 took "packages"
 
-CGO_ENABLED=0 go test -timeout 20m ./cmd/... ./test/threats/...
+CGO_ENABLED=0 go test -timeout 20m ./internal/ports ./cmd/... ./test/threats/...
 took "the program from outside"
 
 (cd conformance && go test -count=1 ./...)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"time"
 )
 
 // CallbackError is a panic in something that the caller gave: a function, a
@@ -43,6 +44,11 @@ func Guard(name string, f func() error) (err error) {
 // Await calls f and returns what it does, or the cause of ctx as soon as ctx ends:
 // what f was waiting for is left behind then, and its result dropped.
 func Await[T any](ctx context.Context, name string, f func() (T, error)) (T, error) {
+	return AwaitFor(ctx, 0, name, f)
+}
+
+// AwaitFor is Await for what may go on for a while after ctx has ended.
+func AwaitFor[T any](ctx context.Context, grace time.Duration, name string, f func() (T, error)) (T, error) {
 	type answer struct {
 		val T
 		err error
@@ -61,9 +67,18 @@ func Await[T any](ctx context.Context, name string, f func() (T, error)) (T, err
 	case a := <-done:
 		return a.val, a.err
 	case <-ctx.Done():
-		var none T
-		return none, Interruption(ctx)
 	}
+	if grace > 0 {
+		over := time.NewTimer(grace)
+		defer over.Stop()
+		select {
+		case a := <-done:
+			return a.val, a.err
+		case <-over.C:
+		}
+	}
+	var none T
+	return none, Interruption(ctx)
 }
 
 // Reader returns a reader of what r yields that ends with ctx, also while r

@@ -75,7 +75,7 @@ var everyCall = []call{
 	{number: unix.SYS_UNSHARE, handle: (*supervisor).move},
 
 	// The identity is there.
-	{number: unix.SYS_SETRLIMIT, only: []condition{{0, unix.BPF_JEQ, unix.RLIMIT_LOCKS}}},
+	{number: sysSetrlimit, only: []condition{{0, unix.BPF_JEQ, unix.RLIMIT_LOCKS}}},
 	{number: unix.SYS_PRLIMIT64, only: []condition{{1, unix.BPF_JEQ, unix.RLIMIT_LOCKS}, {2, unix.BPF_JSET, ^uint32(0)}}},
 
 	// It does what the calls above do, unasked.

@@ -5,4 +5,7 @@ package notify
 import "golang.org/x/sys/unix"
 
 // Calls of 32-bit processors are not answered (abis): the table only has to compile.
-const sysFstatat = unix.SYS_FSTATAT64
+const (
+	sysFstatat   = unix.SYS_FSTATAT64
+	sysSetrlimit = unix.SYS_SETRLIMIT
+)
