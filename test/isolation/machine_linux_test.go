@@ -85,6 +85,7 @@ func TestB3B5NothingOfTheMachineReachesTheImage(t *testing.T) {
 		"Dockerfile": []byte(machineCase), "f": []byte("f"), "sub/g": []byte("g"), "sub/deep/h": []byte("h"),
 	}))
 	var first string
+	there := map[string]bool{} // the ways that a plain folder allows
 	for _, p := range places {
 		t.Run(p.name, func(t *testing.T) {
 			at := filepath.Join(dir, p.name)
@@ -101,10 +102,16 @@ func TestB3B5NothingOfTheMachineReachesTheImage(t *testing.T) {
 				digest := p.build(t, w, c, binary, at, base)
 				switch {
 				case digest == "":
+					if there[w.name] && p.within == "" {
+						t.Errorf("%s: not possible here: %s", w.name, w.absent)
+					}
 				case first == "":
 					first = digest
+					there[w.name] = true
 				case digest != first:
 					t.Errorf("%s: %s; the first was %s\n%s", w.name, digest, first, w.layers(c))
+				default:
+					there[w.name] = true
 				}
 			}
 		})
