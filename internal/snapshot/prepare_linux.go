@@ -22,8 +22,12 @@ type Snapshot struct {
 	m       *Manager
 	dir     string
 	lowers  []string
-	mounted []string  // where, the lowest first
-	made    time.Time // by the clock of the file system
+	mounted []string // where, the lowest first
+
+	given  []string // lowers and ground, as Prepare got them
+	ground Ground
+	shown  *shown    // nil for none
+	made   time.Time // by the clock of the file system
 }
 
 // Prepare mounts a writable directory over trees, the lowest first, which lie
@@ -60,8 +64,12 @@ func (s *Snapshot) mount(lowers []string, g Ground) error {
 	if err != nil {
 		return err
 	}
-	s.lowers = visible
-	o := overlay{lowers: append([]string{s.m.ground(g)}, visible...), upper: s.Upper(), work: filepath.Join(s.dir, "work"), user: s.m.flavour != Trusted}
+	s.lowers, s.given, s.ground = visible, lowers, g
+	all := append([]string{s.m.ground(g)}, visible...)
+	if s.shown != nil {
+		all = append(all, s.shown.dir)
+	}
+	o := overlay{lowers: all, upper: s.Upper(), work: filepath.Join(s.dir, "work"), user: s.m.flavour != Trusted}
 	if len(o.lowers) > maxLowers {
 		if err := s.mountBelow(&o); err != nil {
 			return err
@@ -124,6 +132,9 @@ func (s *Snapshot) Diff(ctx context.Context, w *layer.Writer) error {
 	if err := s.unmount(); err != nil {
 		return err
 	}
+	if err := s.forget(); err != nil {
+		return err
+	}
 	return tree.Diff(ctx, s.Upper(), s.lowers, w, tree.DiffOptions{Form: s.m.flavour.form(), Since: s.made, Prune: true})
 }
 
@@ -153,7 +164,7 @@ func (s *Snapshot) Close() error {
 	if err := s.unmount(); err != nil {
 		return err
 	}
-	return os.RemoveAll(s.dir)
+	return errors.Join(s.hide(), os.RemoveAll(s.dir))
 }
 
 func (s *Snapshot) unmount() error {

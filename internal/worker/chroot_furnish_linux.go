@@ -124,11 +124,7 @@ func (f *furnisher) mount(ctx context.Context, m Mount) error {
 	case MountSSH:
 		return f.show(m.Target, kept.Put{Source: sm.Source, Linked: true})
 	case MountHost:
-		sm.Source, err = f.copyHost(ctx, sm.Source)
-		if err != nil {
-			return err
-		}
-		return f.show(m.Target, kept.Put{Source: sm.Source})
+		return f.showHost(ctx, sm.Source, m.Target)
 	}
 	return f.put(m.Target, sm)
 }
@@ -188,6 +184,21 @@ func (f *furnisher) show(target string, p kept.Put) error {
 		return nil
 	}
 	return f.tree.Put(p)
+}
+
+// showHost shows a copy of what this machine has. A file can be replaced.
+func (f *furnisher) showHost(ctx context.Context, source, target string) error {
+	at, err := f.copyHost(ctx, source)
+	if err != nil {
+		return err
+	}
+	p := kept.Put{Source: at}
+	if replaceable(source) {
+		if p.Original, err = f.copyHost(ctx, source); err != nil {
+			return err
+		}
+	}
+	return f.show(target, p)
 }
 
 // copyHost copies files of this machine: those themselves are not given away.

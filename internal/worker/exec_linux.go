@@ -67,7 +67,11 @@ func (t *task) runIn(ctx context.Context, at string, left changes, r *Request) (
 	a := &attacher{s: t.s, kept: left}
 	defer func() { err = errors.Join(err, a.detach()) }()
 	r.Spec.Rootfs, r.Spec.Mounts, r.Spec.Owners = at, nil, t.s.owned
-	for _, m := range r.Mounts {
+	mounts, err := showFiles(left[root], r.Mounts)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range mounts {
 		sm, err := a.attach(ctx, m)
 		if err != nil {
 			return nil, fmt.Errorf("mount %s at %s: %w", m.Type, m.Target, err)

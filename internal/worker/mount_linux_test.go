@@ -45,7 +45,7 @@ func TestMounts(t *testing.T) {
 		"selector missing": {mount: Mount{Type: MountBind, Layers: from, Selector: "nix"}, err: "source nix: no such file"},
 		"tmpfs":            {mount: Mount{Type: MountTmpfs, Size: 1 << 20}, script: "stat -c %a /m; ls /m", want: "1777\n"},
 		"secret":           {mount: Mount{Type: MountSecret, Data: []byte("s"), UID: 4}, script: "stat -c '%a %u' /m; cat /m", want: "400 4\ns"},
-		"host":             {mount: Mount{Type: MountHost, Source: hostFile}, script: "cat /m; echo x 2>/dev/null >/m || echo no", want: "hostno\n"},
+		"host":             {mount: Mount{Type: MountHost, Source: hostFile}, script: "cat /m; chmod 600 /m", want: "host"},
 		"host missing":     {mount: Mount{Type: MountHost, Source: "/no/such"}, err: "host path"},
 		"unknown":          {mount: Mount{Type: "odd"}, err: "unknown type"},
 		"cache new":        {mount: Mount{Type: MountCache, CacheID: "c", Mode: 0o700, UID: 9}, script: "stat -c '%a %u' /m; echo 1 >/m/x", want: "700 9\n"},

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/snapshot"
 )
 
 // Put is something that a step finds at a place, for as long as it runs, as if
@@ -25,6 +27,10 @@ type Put struct {
 	Borrowed bool
 	// Linked leaves Source where it is and makes the target another name of it.
 	Linked bool
+	// Original is another copy of the file Source, which the step may replace or
+	// remove: then what it left at the target belongs to its changes. Empty means
+	// that whatever is left there goes.
+	Original string
 	// Plain forbids that a link at Target leads anywhere.
 	Plain bool
 	// Check may refuse the absolute path in the tree that Target leads to; nil
@@ -162,9 +168,33 @@ func (t *Tree) Restore() error {
 	return errors.Join(errs...)
 }
 
+// replaced tells whether the step has put a file of its own, or nothing, in the
+// place of one with an Original.
+func (u *put) replaced() (bool, error) {
+	if u.Original == "" {
+		return false, nil
+	}
+	var there node
+	err := there.look(u.parent, u.base)
+	if errors.Is(err, unix.ENOENT) || err == nil && there.inode() != u.was {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	same, err := snapshot.StillShown(fmt.Sprintf("/proc/self/fd/%d/%s", u.parent, u.base), u.Original)
+	return !same, err
+}
+
 // takeBack undoes one Put. A step cannot replace what is mounted; so whatever
-// else it has left there goes.
+// else it has left there goes, unless there is an Original.
 func (t *Tree) takeBack(u *put) error {
+	if own, err := u.replaced(); err != nil || own {
+		if u.aside != "" {
+			err = errors.Join(err, os.RemoveAll(u.aside))
+		}
+		return err
+	}
 	return keepTimes(u.parent, func() error {
 		if err := u.clear(); err != nil || u.aside == "" {
 			return err
