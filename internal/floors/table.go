@@ -69,12 +69,13 @@ var neighbours = map[[2]string]bool{
 	{"internal/snapshot/kept", "internal/snapshot"}: true, // the same layers, without mounts
 	{"internal/snapshot/kept", "layer/tree"}:        true, // likewise
 
-	{"internal/sandbox", "internal/sandbox/bundle"}:       true, // a step that another program runs
-	{"internal/sandbox/notify", "internal/owner"}:         true, // owners that stand in attributes
-	{"internal/sandbox/reaper", "internal/sandbox/stage"}: true, // what the two say to each other
-	{"internal/sandbox/stage", "internal/inroot"}:         true, // an image's paths are looked up while it is furnished
-	{"internal/sandbox/stage", "internal/owner"}:          true, // owners that stand in attributes
-	{"internal/sandbox/stage", "internal/sandbox/notify"}: true, // the stage installs the filter of calls that are answered
+	{"internal/sandbox", "internal/sandbox/bundle"}:        true, // a step that another program runs
+	{"internal/sandbox/notify", "internal/owner"}:          true, // owners that stand in attributes
+	{"internal/sandbox/reaper", "internal/sandbox/stage"}:  true, // what the two say to each other
+	{"internal/sandbox/reaper", "internal/sandbox/notify"}: true, // the reaper answers calls on /proc
+	{"internal/sandbox/stage", "internal/inroot"}:          true, // an image's paths are looked up while it is furnished
+	{"internal/sandbox/stage", "internal/owner"}:           true, // owners that stand in attributes
+	{"internal/sandbox/stage", "internal/sandbox/notify"}:  true, // the stage installs the filter of calls that are answered
 }
 
 // bans keep a foreign module out of packages that have to stay small, or within the one package that is about it.

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ocibuild/ocibuild/internal/sandbox/reaper"
+	"github.com/ocibuild/ocibuild/internal/sandbox/stage"
 )
 
 // warden is our end of a reaper, for a step without namespaces. A nil one is that
@@ -93,4 +95,18 @@ func (k *keeper) firstProcess(stage string) string {
 		return reaper.Name
 	}
 	return stage
+}
+
+// mayElevate tells whether a step of another user than root needs its set-user-ID
+// bits: there is a program whose purpose they are. Showing /proc takes them away.
+func mayElevate(c *stage.Config) bool {
+	if c.UID == 0 {
+		return false
+	}
+	for _, name := range []string{"usr/bin/sudo", "usr/local/bin/sudo", "usr/bin/doas"} {
+		if _, err := os.Lstat(filepath.Join(c.Rootfs, name)); err == nil {
+			return true
+		}
+	}
+	return false
 }

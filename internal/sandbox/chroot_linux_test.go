@@ -175,3 +175,37 @@ func TestChrootSignals(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 }
+
+// TestC1ProcWithoutMounts: /proc is answered for a step that has none.
+func TestC1ProcWithoutMounts(t *testing.T) {
+	im := newChroot(t)
+	if err := os.MkdirAll(filepath.Join(im.root, "dev"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, to := range map[string]string{"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1"} {
+		if err := os.Symlink(to, filepath.Join(im.root, "dev", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for script, want := range map[string]string{
+		"readlink /proc/self/exe":                                   "/bin/busybox\n",
+		"echo out >/dev/stdout":                                     "out\n",
+		"echo in | cat /dev/stdin":                                  "in\n",
+		"cat /dev/fd/4 4<<E\nhere\nE\n":                             "here\n",
+		"cat /proc/self/comm":                                       "cat\n",
+		"readlink /proc/self/cwd":                                   "/\n",
+		"grep -c MemTotal: /proc/meminfo":                           "1\n",
+		"test -d /proc/self/fd && test -e /dev/stdin && echo yes":   "yes\n",
+		"test $(readlink /proc/self) -gt 1 && echo yes":             "yes\n",
+		"cat /proc/1/environ /proc/1/root/etc/passwd 2>&-; echo $?": "1\n",
+		"echo x 2>&- >/proc/sys/kernel/hostname || echo refused":    "refused\n",
+	} {
+		for _, user := range []string{"", "app"} {
+			s := chrooted(script)
+			s.User = user
+			if got := im.run(s).ok(t); got != want {
+				t.Errorf("as %q: %s: %q, want %q", user, script, got, want)
+			}
+		}
+	}
+}

@@ -52,6 +52,9 @@ func (s *Spec) config() (*stage.Config, error) {
 	if s.Owners {
 		c.Notify = notify.Filter()
 	}
+	if s.Chroot && !mayElevate(c) && notify.Supported() == nil {
+		c.Proc = notify.ProcFilter()
+	}
 	if !s.Insecure {
 		if c.Seccomp, err = filter(); err != nil {
 			return nil, err

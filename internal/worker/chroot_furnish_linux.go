@@ -20,8 +20,8 @@ type furnisher struct {
 	tree *kept.Tree
 }
 
-// furnish puts there what every step has. There is nothing in /proc and /sys, but
-// what a step writes there is in no layer.
+// furnish puts there what every step has. There is nothing in /proc and /sys;
+// calls on /proc are answered by package notify. What a step writes there is in no layer.
 func (f *furnisher) furnish() error {
 	dev, err := f.dev()
 	if err != nil {
@@ -55,8 +55,8 @@ var devices = []struct {
 	{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
 }
 
-// devLinks lead nowhere, since there is no /proc: a command that writes to
-// /dev/stdout is to fail, and not to make a file of that name.
+// devLinks lead to /proc, which is answered by package notify. Where it is not, a
+// command that writes to /dev/stdout is to fail, and not to make a file of that name.
 var devLinks = [][2]string{
 	{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
 }

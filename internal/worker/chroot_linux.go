@@ -13,7 +13,7 @@ import (
 
 // chrootHint is for the first step that fails: it may be the want of something
 // that other rungs give.
-const chrootHint = "isolation chroot gives a step no /proc and no /sys, and neither CAP_MKNOD, CAP_SYS_CHROOT nor CAP_NET_RAW; a command that needs them fails"
+const chrootHint = "isolation chroot gives a step no /sys, a /proc only for names that begin with /proc, and neither CAP_MKNOD, CAP_SYS_CHROOT nor CAP_NET_RAW; a command that needs them fails"
 
 // wholes are the trees of rung chroot.
 type wholes struct{ *kept.Manager }

@@ -34,3 +34,21 @@ var olderCalls = []call{
 	}},
 	{number: unix.SYS_SYMLINK, handle: func(s *supervisor) reply { return s.symlink(s.req.args[0], unix.AT_FDCWD, s.req.args[1]) }},
 }
+
+// procABIs leave programs for 32 bits alone.
+var procABIs = []abi{
+	{audit: unix.AUDIT_ARCH_X86_64, foreign: 0x40000000, calls: slices.Concat(procCalls, []call{
+		{number: unix.SYS_OPEN, handle: func(s *supervisor) reply {
+			return s.procOpen(s.req.args[0], int(uint32(s.req.args[1])), uint32(s.req.args[2]))
+		}},
+		{number: unix.SYS_READLINK, handle: func(s *supervisor) reply {
+			return s.procReadlink(s.req.args[0], s.req.args[1], s.req.args[2])
+		}},
+		{number: unix.SYS_STAT, handle: func(s *supervisor) reply { return s.procStat(s.req.args[0], s.req.args[1], 0) }},
+		{number: unix.SYS_LSTAT, handle: func(s *supervisor) reply {
+			return s.procStat(s.req.args[0], s.req.args[1], unix.AT_SYMLINK_NOFOLLOW)
+		}},
+		{number: unix.SYS_ACCESS, handle: func(s *supervisor) reply { return s.procAccess(s.req.args[0], s.mode(1), 0) }},
+	})},
+	{audit: unix.AUDIT_ARCH_I386},
+}

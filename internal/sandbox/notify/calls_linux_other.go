@@ -3,3 +3,5 @@
 package notify
 
 var abis []abi
+
+var procABIs []abi

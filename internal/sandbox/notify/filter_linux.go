@@ -42,7 +42,9 @@ const (
 // Filter returns the filter as the bytes of struct sock_filter. It is to be
 // installed beside the one that forbids calls: of two answers the kernel takes a
 // refusal before a question, and a question before a permission.
-func Filter() []byte {
+func Filter() []byte { return filterOf(abis) }
+
+func filterOf(abis []abi) []byte {
 	program := []unix.SockFilter{load(archOffset)}
 	for _, a := range abis {
 		block := a.compile()

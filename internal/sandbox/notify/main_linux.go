@@ -31,7 +31,7 @@ func init() {
 // run is called on the main thread, to which Go pins initialisers: the root and
 // the working directory that it takes are that thread's alone.
 func run(moved bool) error {
-	listener, err := receive()
+	listener, err := receive(SocketFD)
 	if err != nil || listener < 0 {
 		return err
 	}
@@ -62,11 +62,11 @@ func run(moved bool) error {
 }
 
 // receive waits for the handle; -1 tells that no step came to be.
-func receive() (int, error) {
-	defer unix.Close(SocketFD)
+func receive(socket int) (int, error) {
+	defer unix.Close(socket)
 	oob := make([]byte, unix.CmsgSpace(4))
 	for {
-		_, n, _, _, err := unix.Recvmsg(SocketFD, make([]byte, 1), oob, unix.MSG_CMSG_CLOEXEC)
+		_, n, _, _, err := unix.Recvmsg(socket, make([]byte, 1), oob, unix.MSG_CMSG_CLOEXEC)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue

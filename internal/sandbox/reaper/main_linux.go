@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ocibuild/ocibuild/internal/sandbox/notify"
 	"github.com/ocibuild/ocibuild/internal/sandbox/stage"
 )
 
@@ -52,14 +54,20 @@ func run() (status int, err error) {
 		return 0, fmt.Errorf("make the reaper unreadable: %w", err)
 	}
 	ignoreTerminal()
+	sockets, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("make a socket: %w", err)
+	}
 	pid, err := syscall.ForkExec("/proc/self/exe", []string{stage.ChrootName}, &syscall.ProcAttr{
-		Env: os.Environ(), Files: []uintptr{0, 1, 2, 3, 4}, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+		Env: os.Environ(), Files: []uintptr{0, 1, 2, 3, 4, uintptr(sockets[1])}, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
 		return 0, fmt.Errorf("start the stage: %w", err)
 	}
+	unix.Close(sockets[1])
 	unix.Close(3)
 	unix.Close(4)
+	go showProc(sockets[0])
 	c, err := find(pid) // before it is waited for, so that the number is its own
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("find the stage: %w", err), unix.Kill(pid, unix.SIGKILL))
@@ -76,6 +84,17 @@ func run() (status int, err error) {
 			return status, nil
 		}
 	}
+}
+
+// showProc answers the step's calls on /proc, if the stage has it do so.
+func showProc(socket int) {
+	listener, err := notify.ReceiveProc(socket)
+	if err != nil || listener < 0 {
+		return
+	}
+	defer unix.Close(listener)
+	runtime.LockOSThread()         // which acts as whoever asks
+	_ = notify.ServeProc(listener) // without it the calls fail
 }
 
 // ignoreTerminal ignores the signals that a terminal sends to a whole group. The

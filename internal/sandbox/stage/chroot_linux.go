@@ -4,7 +4,28 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/sandbox/notify"
 )
+
+// showProc makes the reaper answer calls on /proc. A container whose kernel or whose
+// own supervisor does not allow it has steps without. Where the rights are missing
+// to do it otherwise, set-user-ID bits have no effect from here on.
+func showProc(filter []byte) {
+	defer unix.Close(ownersFD)
+	if len(filter) == 0 {
+		return
+	}
+	listener, err := notify.Install(filter)
+	if err != nil && errRights(err) && unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == nil {
+		listener, err = notify.Install(filter)
+	}
+	if err != nil {
+		return
+	}
+	defer unix.Close(listener)
+	_ = notify.Send(ownersFD, listener) // with nobody to answer, calls fail, and the reaper is dead
+}
 
 // chrootCapabilities are those that a command needs to build images and that do
 // not lead out of a changed root or to devices.
@@ -36,6 +57,7 @@ func runChrooted() error {
 	if err := unix.Chdir("/"); err != nil {
 		return fmt.Errorf("go to the new root: %w", err)
 	}
+	showProc(c.Proc)
 	if err := giveUpRights(c, chrootCapabilities, true); err != nil {
 		return err
 	}

@@ -41,6 +41,9 @@ type Config struct {
 	// Notify is a second such filter, for a step that has one id only: of calls
 	// that a supervisor answers. Owners then stand in attributes.
 	Notify []byte
+	// Proc is one for a step with a changed root: of calls on /proc that the reaper
+	// answers.
+	Proc []byte
 	// Profile confines the command beyond all that; nil for none.
 	Profile *Profile
 	// Runtime runs the command in place of this program; nil for none.
