@@ -66,8 +66,8 @@ func (s *Snapshot) remount() error {
 	if err := s.unmount(); err != nil {
 		return err
 	}
-	for _, name := range []string{treeDir, "work"} {
-		if err := os.RemoveAll(filepath.Join(s.dir, name)); err != nil {
+	for _, at := range []string{s.Upper(), s.Root(), s.below()} {
+		if err := os.RemoveAll(at); err != nil {
 			return err
 		}
 	}
