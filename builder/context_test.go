@@ -118,7 +118,7 @@ func TestContextFromGitFails(t *testing.T) {
 		"http://u:S3CR3T@127.0.0.1:1/r.git":  "http://xxxxx@127.0.0.1:1/r.git",
 		"git@-oProxyCommand=touch${IFS}pw:x": "", // what BuildKit's parser makes of it
 	} {
-		_, err := p.try(func(o *Options) { o.Context = u })
+		_, err := p.try(func(o *Options) { o.Context, o.Registries = u, &Registries{Retries: -1} })
 		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "S3CR3T") || strings.Contains(err.Error(), "root:x") {
 			t.Errorf("%s: error %v, want one with %q", u, err, says)
 		}

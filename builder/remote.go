@@ -11,6 +11,7 @@ import (
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/solve"
 	"github.com/ocibuild/ocibuild/internal/source/git"
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 	"github.com/ocibuild/ocibuild/internal/source/web"
 )
 
@@ -27,9 +28,11 @@ type remotes struct {
 }
 
 func (b *build) newRemotes() remotes {
+	policy := wait.Policy{Retries: b.o.Registries.Retries, Delay: b.o.Registries.RetryDelay}
 	return remotes{
-		web: &web.Client{Store: b.dir, Secret: b.secret, Counter: b.o.Registries.Counter, MaxSize: b.o.Bounds.Download},
-		git: &git.Client{Store: b.dir, Secret: b.secret, SSHAgent: b.agents.socket, Now: b.o.Now},
+		web: &web.Client{Store: b.dir, Secret: b.secret, Counter: b.o.Registries.Counter, MaxSize: b.o.Bounds.Download,
+			Retry: policy},
+		git: &git.Client{Store: b.dir, Secret: b.secret, SSHAgent: b.agents.socket, Now: b.o.Now, Retry: policy},
 		mu:  &sync.Mutex{}, has: map[string]solve.Remote{},
 	}
 }

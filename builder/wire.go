@@ -25,6 +25,7 @@ import (
 	"github.com/ocibuild/ocibuild/internal/solve"
 	"github.com/ocibuild/ocibuild/internal/source"
 	"github.com/ocibuild/ocibuild/internal/source/local"
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 	"github.com/ocibuild/ocibuild/internal/worker"
 	"github.com/ocibuild/ocibuild/layer"
 )
@@ -89,6 +90,7 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 	b.mask = progress.NewMasker(guardProgress(ctx, o.Progress, func(err error) { b.broken.CompareAndSwap(nil, &err); cancel(err) }))
 	b.o.Progress = b.mask.Event
 	b.notice(notice)
+	b.ctx = wait.With(ctx, b.notice)
 	b.faces = &faces.Store{Dir: b.dir, Compression: guardCompression(o.Compression), Limits: o.Bounds.Layer}
 	b.images = &source.Images{Store: b.faces, Registries: b.o.Registries, Limits: o.Bounds.Image}
 	if b.agents, err = openAgents(b.ctx, o.SSH); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ocibuild/ocibuild/builder"
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 )
 
 // The exit codes, which every help text of a build names.
@@ -134,7 +135,8 @@ type action func(ctx context.Context, args []string) error
 // do makes a command's function of an action that signals interrupt.
 func (c *cli) do(f action) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		return c.interruptible(cmd.Context(), func(ctx context.Context) error { return f(ctx, args) })
+		ctx := wait.With(cmd.Context(), func(text string) { fmt.Fprintln(c.stderr, printable("ocibuild: "+text)) })
+		return c.interruptible(ctx, func(ctx context.Context) error { return f(ctx, args) })
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ocibuild/ocibuild/internal/progress"
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 )
 
 func (c *cli) pullCommand() *cobra.Command {
@@ -60,6 +61,7 @@ func (c *cli) pull(ctx context.Context, f *registryFlags, ref string, p ocispec.
 		face.Event(e)
 	}
 	tell(progress.Event{Kind: progress.Start})
+	ctx = wait.With(ctx, func(text string) { tell(progress.Event{Kind: progress.Warn, Data: []byte(text)}) })
 	img, err := s.images.Pull(ctx, named.String(), p, func(blob digest.Digest, current, total int64) {
 		tell(progress.Event{Kind: progress.Status, ID: blob.String(), Current: current, Total: total})
 	})

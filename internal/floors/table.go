@@ -35,6 +35,7 @@ var rooms = []room{
 	{path: "internal/snapshot/kept", floor: 1},
 	{path: "internal/source/local", floor: 1},
 	{path: "internal/source/registry", floor: 1},
+	{path: "internal/source/wait", floor: 0},
 	{path: "layer/tree", floor: 1},
 	{path: "cache/cachetest", floor: 1},
 	{path: "cache/gha", floor: 1},

@@ -219,6 +219,9 @@ func (l *lookup) ask(ctx context.Context) (ocispec.Descriptor, error) {
 	if err == nil && desc.Digest != "" && desc.Digest.Algorithm() == digest.SHA256 {
 		return ocispec.Descriptor{Digest: desc.Digest, Size: -1}, nil // the digest says it all
 	}
+	if failed, ok := errors.AsType[*registry.Error](err); ok && failed.Status == 0 {
+		return desc, err // nobody is there, and all tries were made
+	}
 	// Some registries do not answer HEAD as they should.
 	data, desc, err := l.documents.Manifest(ctx, tag)
 	if err != nil {

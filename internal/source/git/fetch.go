@@ -64,7 +64,7 @@ func (c *Checkout) lookUpRef(ctx context.Context) (*revision, error) {
 	if c.op.Ref != "" {
 		args = []string{"ls-remote", "--", remote, c.op.Ref, c.op.Ref + "^{}"}
 	}
-	out, err := c.run(ctx, call{remote: true}, args...)
+	out, err := c.ask(ctx, call{remote: true}, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (c *Checkout) fetch(ctx context.Context, at *revision) (string, error) {
 	}
 	remote, _ := graph.WithoutUser(c.op.Remote)
 	for i, args := range c.attempts(at) {
-		_, err = c.run(ctx, in, append(append([]string{"fetch", "--quiet", "--force", "--no-tags"}, args.flags...),
+		_, err = c.ask(ctx, in, append(append([]string{"fetch", "--quiet", "--force", "--no-tags"}, args.flags...),
 			append([]string{"--", remote}, args.specs...)...)...)
 		if err == nil && i > 0 {
 			_, err = c.run(ctx, in, "update-ref", kept(at), at.object)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -37,6 +38,8 @@ type Client struct {
 	SSHAgent func(id string) (socket string, err error)
 	// Now is the time of files whose operation does not want the commit's.
 	Now time.Time
+	// Retry says how often a remote that cannot be reached is asked.
+	Retry wait.Policy
 
 	program   string // tests have no git
 	allowFile bool   // tests have remotes in the file system

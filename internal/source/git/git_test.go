@@ -12,6 +12,7 @@ import (
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -92,7 +93,7 @@ func gitIn(t *testing.T, dir string) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Client{Store: store, Now: time.Unix(1700000000, 0), allowFile: true}
+	return &Client{Store: store, Now: time.Unix(1700000000, 0), allowFile: true, Retry: wait.Policy{Retries: 2, Delay: time.Millisecond}}
 }
 
 // listing is the tree of a checkout: "mode content", "-> target" or "mode".

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 )
 
 // gitServer is a remote over HTTP, by git's own server.
@@ -161,5 +162,18 @@ func secrets(m map[string]string) func(string) ([]byte, bool, error) {
 	return func(id string) ([]byte, bool, error) {
 		v, ok := m[id]
 		return []byte(v), ok, nil
+	}
+}
+
+func TestE1ARemoteThatIsNotThereIsAskedAgain(t *testing.T) {
+	var said []string
+	ctx := wait.With(t.Context(), func(text string) { said = append(said, text) })
+	c := gitIn(t, t.TempDir())
+	_, err := c.Repo(&graph.Git{Remote: "http://127.0.0.1:1/r.git"}).Pin(ctx)
+	if err == nil || !strings.Contains(err.Error(), "given up after 3 tries") {
+		t.Errorf("error %v", err)
+	}
+	if len(said) != 2 || !strings.HasPrefix(said[0], "git ls-remote from 127.0.0.1:1: ") {
+		t.Errorf("said %q", said)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 )
 
 // call is the circumstances of one run of git.
@@ -72,7 +74,11 @@ func (c *Checkout) run(ctx context.Context, in call, args ...string) (string, er
 	var stdout bytes.Buffer
 	stderr := &lastBytes{}
 	cmd.Stdout, cmd.Stderr = &stdout, stderr
-	cmd.WaitDelay = 5 * time.Second
+	if in.remote {
+		_, watch := wait.Start(ctx, "git "+args[0]+" from "+c.host(), 0)
+		defer watch.Stop()
+	}
+	cmd.WaitDelay = time.Second
 	ownGroup(cmd)
 	runtime.LockOSThread() // whose end is that of git
 	err = cmd.Run()
@@ -85,6 +91,37 @@ func (c *Checkout) run(ctx context.Context, in call, args ...string) (string, er
 		return "", &runError{args: args, said: stderr.String(), err: err}
 	}
 	return stdout.String(), nil
+}
+
+// ask is run for what speaks to the remote: while that cannot be reached, it is
+// asked again.
+func (c *Checkout) ask(ctx context.Context, in call, args ...string) (string, error) {
+	tries := c.git.Retry.Begin()
+	tries.Label = "git " + args[0] + " from " + c.host()
+	for {
+		out, err := c.run(ctx, in, args...)
+		var failed *runError
+		if err == nil || !errors.As(err, &failed) || !unreachable.MatchString(failed.said) {
+			return out, err
+		}
+		if err := tries.Failed(ctx, err, 0); err != nil {
+			return "", err
+		}
+	}
+}
+
+// unreachable is what git and ssh say of a remote that may be there later.
+var unreachable = regexp.MustCompile(`(?i)connection (refused|reset|timed out)|couldn't connect to server|could not (connect to server|resolve host)|` +
+	`temporary failure in name resolution|network is unreachable|early EOF|returned error: (429|500|502|503|504)`)
+
+// host is the host of the remote.
+func (c *Checkout) host() string {
+	remote, _ := graph.WithoutUser(c.op.Remote)
+	if u, err := url.Parse(remote); err == nil && u.Host != "" {
+		return u.Host
+	}
+	host, _, _ := strings.Cut(remote, ":") // as ssh has it
+	return host
 }
 
 // env is the whole environment of git.

@@ -31,6 +31,7 @@ type Error struct {
 	Status int    // of the answer; 0 if there was none
 	Err    error
 
+	user       string // whose credentials were shown
 	withheld   string // token server that was not shown the credentials
 	retryAfter time.Duration
 	again      bool // it passes when the whole exchange starts anew
@@ -49,7 +50,10 @@ func (e *Error) Error() string {
 		if e.withheld != "" {
 			return msg + " (credentials were withheld from its token server " + e.withheld + " in another domain)"
 		}
-		return msg + " (ocibuild reads credentials from ~/.docker/config.json)"
+		if e.user != "" {
+			return fmt.Sprintf("%s (the credentials are those of %q in ~/.docker/config.json)", msg, clean(e.user))
+		}
+		return msg + " (no credentials were found; ocibuild reads credentials from ~/.docker/config.json)"
 	case e.Status != 0:
 		msg := fmt.Sprintf("registry %s answers %d %s", e.Host, e.Status, http.StatusText(e.Status))
 		if e.Err != nil {
@@ -76,8 +80,13 @@ func (e *Error) Is(target error) bool {
 
 // brief drops what net/http puts around the cause of the commonest failures.
 func brief(err error) string {
-	var dns *net.DNSError
+	var (
+		dns   *net.DNSError
+		proxy *ProxyError
+	)
 	switch {
+	case errors.As(err, &proxy):
+		return proxy.Error()
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused"
 	case errors.As(err, &dns) && dns.IsNotFound:
@@ -133,15 +142,13 @@ func clean(s string) string {
 	return strings.TrimSpace(s)
 }
 
-const maxRetryAfter = 60 * time.Second
-
 func retryAfter(h http.Header) time.Duration {
 	v := h.Get("Retry-After")
 	if s, err := strconv.Atoi(v); err == nil {
-		return min(max(time.Duration(s)*time.Second, 0), maxRetryAfter)
+		return max(time.Duration(min(s, 1<<20))*time.Second, 0)
 	}
 	if t, err := http.ParseTime(v); err == nil {
-		return min(max(time.Until(t), 0), maxRetryAfter)
+		return max(time.Until(t), 0)
 	}
 	return 0
 }
@@ -172,6 +179,7 @@ func (c *conn) explain(err error) error {
 			e.Status, e.Err = 0, errors.New("it does not speak the registry protocol (404 at /v2/)")
 		}
 	}
+	e.user = c.user
 	if host := c.guard.withheld.Load(); host != nil {
 		e.withheld = *host
 	}
@@ -203,10 +211,7 @@ func lasting(err error) bool {
 		refused refusedError
 		cert    *tls.CertificateVerificationError
 		record  tls.RecordHeaderError
-		dns     *net.DNSError
 	)
 	return errors.As(err, &refused) || errors.As(err, &cert) || errors.As(err, &record) ||
-		errors.As(err, &dns) && dns.IsNotFound ||
-		errors.Is(err, syscall.ECONNREFUSED) ||
 		errors.Is(err, context.Canceled)
 }

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 )
 
 // Fetch returns the blob's bytes from offset on. A connection that is cut, or
@@ -42,10 +43,10 @@ type download struct {
 	skip   int64 // bytes that a server without ranges sends again
 	host   string
 
-	body   io.ReadCloser
-	cancel context.CancelFunc // ends the connection of body
-	tries  int                // since the last byte
-	err    error              // how it ended
+	body  io.ReadCloser
+	tries *wait.Tries // since the last byte
+	cuts  int         // the same
+	err   error       // how it ended
 }
 
 // Read implements io.Reader.
@@ -76,7 +77,7 @@ func (d *download) read(p []byte) (int, error) {
 			return 0, &Error{Host: d.host, Err: fmt.Errorf("more than the %d bytes announced", d.desc.Size)}
 		}
 		if n > 0 {
-			d.tries = 0
+			d.tries, d.cuts = nil, 0
 		}
 		if err == nil {
 			if n > 0 {
@@ -96,14 +97,8 @@ func (d *download) read(p []byte) (int, error) {
 	}
 }
 
-// readBody reads from the connection, at most one byte past the announced size,
-// and ends a connection that stays silent.
+// readBody reads from the connection, at most one byte past the announced size.
 func (d *download) readBody(p []byte) (int, error) {
-	stall := d.repo.registries.stall
-	if stall == 0 {
-		stall = defaultStall
-	}
-	defer time.AfterFunc(stall, d.cancel).Stop()
 	for d.skip > 0 {
 		n, err := io.CopyN(io.Discard, d.body, min(d.skip, 1<<20))
 		if d.skip -= n; err != nil {
@@ -125,30 +120,28 @@ func (d *download) cut(cause error) error {
 	if errors.Is(cause, io.EOF) {
 		cause = io.ErrUnexpectedEOF
 	}
-	if d.tries++; d.tries > maxTries {
-		return &Error{Host: d.host, Err: fmt.Errorf("connection cut %d times at byte %d of %d: %w",
-			d.tries, d.offset, d.desc.Size, cause)}
+	if d.tries == nil {
+		d.tries = d.repo.registries.policy(false).Begin()
 	}
-	return d.repo.registries.pause(d.ctx, d.tries-1, 0)
+	d.cuts++
+	return d.tries.Failed(d.ctx, &Error{Host: d.host, Err: fmt.Errorf("connection cut %d times at byte %d of %d: %w",
+		d.cuts, d.offset, d.desc.Size, cause)}, 0)
 }
 
 // open connects at the present offset.
 func (d *download) open() error {
 	return d.repo.each(d.ctx, func(c *conn) error {
-		ctx, cancel := context.WithCancel(d.ctx)
-		resp, err := c.send(ctx, request{
+		resp, err := c.send(d.ctx, request{
 			method: http.MethodGet, url: c.url("blobs/"+d.desc.Digest.String(), nil), header: rangeFrom(d.offset),
 		}, http.StatusOK, http.StatusPartialContent)
 		if err != nil {
-			cancel()
 			return err
 		}
 		if err := d.check(resp); err != nil {
 			resp.Body.Close()
-			cancel()
 			return c.explain(err)
 		}
-		d.body, d.cancel, d.host = resp.Body, cancel, c.endpoint.host
+		d.body, d.host = resp.Body, c.endpoint.host
 		return nil
 	})
 }
@@ -183,7 +176,6 @@ func (d *download) check(resp *http.Response) error {
 
 func (d *download) drop() {
 	if d.body != nil {
-		d.cancel()
 		d.body.Close()
 		d.body = nil
 	}

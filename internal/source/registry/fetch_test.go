@@ -100,7 +100,7 @@ func TestDownloadEndsWithItsContext(t *testing.T) {
 	data, desc := blobOf(1000)
 	h := newHub(t, cutting(data, 100, 1<<30, false))
 	reg := quick()
-	reg.backoff = time.Hour
+	reg.RetryDelay = time.Hour
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := repo(t, reg, h.host+"/a").Fetch(ctx, desc, 0)
 	if err != nil {

@@ -60,17 +60,12 @@ func (u *upload) try(ctx context.Context) error {
 		}
 		u.from = "" // once is enough
 	}
-	body, err := u.open(ctx)
-	if err != nil {
-		return err
-	}
 	if at == nil {
 		if at, err = u.start(ctx, u.conn, nil); err != nil {
-			body.Close()
 			return err
 		}
 	}
-	return u.send(ctx, at, body)
+	return u.send(ctx, at)
 }
 
 func (u *upload) exists(ctx context.Context) (bool, error) {
@@ -124,14 +119,15 @@ func (u *upload) start(ctx context.Context, c *conn, query url.Values) (*place, 
 }
 
 // send uploads all bytes in one request.
-func (u *upload) send(ctx context.Context, at *place, body io.ReadCloser) error {
+func (u *upload) send(ctx context.Context, at *place) error {
 	q := at.url.Query()
 	q.Set("digest", u.desc.Digest.String())
 	to := *at.url
 	to.RawQuery = q.Encode()
 	resp, err := at.conn.send(ctx, request{
-		method: http.MethodPut, url: &to, body: body, size: u.desc.Size, leave: at.leave,
+		method: http.MethodPut, url: &to, size: u.desc.Size, leave: at.leave,
 		header: http.Header{"Content-Type": {"application/octet-stream"}},
+		body:   func() (io.ReadCloser, error) { return u.open(ctx) },
 	}, http.StatusCreated, http.StatusOK, http.StatusNoContent)
 	var e *Error
 	if errors.As(err, &e) {
@@ -156,7 +152,8 @@ func (p *Repository) PutManifest(ctx context.Context, ref, mediaType string, dat
 		resp, err := c.send(ctx, request{
 			method: http.MethodPut, url: c.url("manifests/"+ref, nil),
 			header: http.Header{"Content-Type": {mediaType}},
-			body:   io.NopCloser(bytes.NewReader(data)), size: int64(len(data)),
+			body:   func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
+			size:   int64(len(data)),
 		}, http.StatusCreated, http.StatusOK, http.StatusAccepted)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/ocibuild/ocibuild/internal/failure"
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 )
 
 // Registries reaches registries. The zero value is ready: credentials of the
@@ -38,6 +40,13 @@ type Registries struct {
 	TokenServers map[string]bool
 	// Counter counts what goes over the network; nil counts nothing.
 	Counter *Counter
+	// Retries is how often a request that failed is made again, after
+	// RetryDelay and then twice as long each time, up to 8 seconds. Zero means 8
+	// times, a negative number never. Where both are zero, that takes about half
+	// a minute, and no more than two minutes with a registry that fails slowly.
+	Retries int
+	// RetryDelay is the first pause; zero means a quarter of a second.
+	RetryDelay time.Duration
 	// UserAgent is sent with each request; empty means "ocibuild".
 	UserAgent string
 
@@ -47,14 +56,8 @@ type Registries struct {
 	conns map[string]*conn
 	down  map[string]bool // mirrors that could not be reached
 
-	backoff time.Duration // first wait between tries; tests shorten it
-	stall   time.Duration // a download silent for so long counts as cut
+	stall time.Duration // how long a registry may be silent; tests shorten it
 }
-
-const (
-	defaultBackoff = 250 * time.Millisecond
-	defaultStall   = 45 * time.Second
-)
 
 // Repository returns the repository of that full name ("docker.io/library/busybox").
 func (r *Registries) Repository(full string) (*Repository, error) {
@@ -136,7 +139,7 @@ func (r *Registries) conn(ctx context.Context, e endpoint, action, from string) 
 		if r.conns == nil {
 			r.conns = map[string]*conn{}
 		}
-		c = &conn{endpoint: e}
+		c = &conn{endpoint: e, stall: r.stall}
 		r.conns[key] = c
 	}
 	r.mu.Unlock()
@@ -163,12 +166,15 @@ func (r *Registries) connect(ctx context.Context, c *conn, scopes []string) erro
 	if err != nil {
 		return &Error{Host: c.endpoint.host, Err: fmt.Errorf("credentials: %w", err)}
 	}
+	c.user = userOf(ctx, auth)
 	c.guard = &credentialGuard{home: c.endpoint.repo.RegistryStr(), trusted: r.TokenServers, inner: r.base()}
 	return r.retry(ctx, c.endpoint, func() error {
-		rt, err := transport.NewWithContext(ctx, c.endpoint.repo.Registry, auth, c.guard, scopes)
+		watched, w := wait.Start(ctx, "the answer of registry "+c.endpoint.host+" to the first request", cmp.Or(r.stall, answerLimit))
+		defer w.Stop()
+		rt, err := transport.NewWithContext(watched, c.endpoint.repo.Registry, auth, c.guard, scopes)
 		var network *url.Error
 		if errors.As(err, &network) {
-			err = &transportError{err}
+			err = &transportError{w.Cause(c.guard.cause(err))}
 		}
 		if err != nil {
 			return c.explain(err)

@@ -69,7 +69,7 @@ func (h *hub) reset() {
 }
 
 func quick() *Registries {
-	return &Registries{Keychain: authn.NewMultiKeychain(), backoff: time.Millisecond, stall: 5 * time.Second}
+	return &Registries{Keychain: authn.NewMultiKeychain(), RetryDelay: time.Millisecond, stall: 5 * time.Second}
 }
 
 func repo(t *testing.T, r *Registries, name string) *Repository {
@@ -123,7 +123,7 @@ func TestTemporaryErrorsAreRetried(t *testing.T) {
 		{429, 1, "garbage", true, 2},
 		{429, 1, "-5", true, 2},
 		{408, 1, "", true, 2},
-		{502, 9, "", false, 5},
+		{502, 9, "", false, 9},
 		{404, 9, "", false, 1},
 		{403, 9, "", false, 1},
 		{418, 9, "", false, 1},

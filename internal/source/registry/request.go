@@ -1,20 +1,25 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 )
 
 const (
-	maxTries     = 5
 	maxRedirects = 10
+
+	answerLimit = 60 * time.Second // until an answer begins
+	storeLimit  = 2 * time.Minute  // the same once a blob was sent: storing it takes a registry a while
+	stallLimit  = 30 * time.Second // within an answer
 )
 
 // conn is the way to one repository with one set of rights.
@@ -25,6 +30,8 @@ type conn struct {
 	auth  http.RoundTripper
 	plain http.RoundTripper // shows no credential to anybody
 	guard *credentialGuard
+	user  string // whose credentials are shown; empty: nobody's
+	stall time.Duration
 }
 
 // request is one exchange with a registry.
@@ -32,9 +39,9 @@ type request struct {
 	method string
 	url    *url.URL
 	header http.Header
-	body   io.ReadCloser
-	size   int64 // of body
-	leave  bool  // url is of another origin: without credentials
+	body   func() (io.ReadCloser, error) // opened for each sending; nil: no body
+	size   int64                         // of body
+	leave  bool                          // url is of another origin: without credentials
 }
 
 // url returns the address of a resource of the repository.
@@ -57,7 +64,7 @@ func (c *conn) send(ctx context.Context, rq request, ok ...int) (*http.Response,
 	for range maxRedirects + 1 {
 		resp, err := c.roundTrip(ctx, rt, rq)
 		if err != nil {
-			return nil, c.explain(&transportError{err})
+			return nil, c.explain(err)
 		}
 		if slices.Contains(ok, resp.StatusCode) {
 			return resp, nil
@@ -83,22 +90,38 @@ func (c *conn) send(ctx context.Context, rq request, ok ...int) (*http.Response,
 	return nil, c.explain(fmt.Errorf("more than %d redirects", maxRedirects))
 }
 
+// roundTrip watches over one exchange, until the body of the answer is closed.
 func (c *conn) roundTrip(ctx context.Context, rt http.RoundTripper, rq request) (*http.Response, error) {
+	limit := cmp.Or(c.stall, answerLimit)
+	if rq.body != nil {
+		limit = cmp.Or(c.stall, storeLimit)
+	}
+	resource := c.resource(rq.url)
+	ctx, watch := wait.Start(ctx, fmt.Sprintf("the answer of %s to %s %s", rq.url.Host, rq.method, resource), limit)
 	req, err := http.NewRequestWithContext(ctx, rq.method, rq.url.String(), nil)
 	if err != nil {
+		watch.Stop()
 		return nil, err
 	}
 	for k, v := range rq.header {
 		req.Header[k] = v
 	}
-	if rq.body != nil {
-		req.Body, req.ContentLength = rq.body, rq.size
-		if rq.size == 0 {
-			rq.body.Close()
-			req.Body = http.NoBody
+	sent := rq.attach(req, watch)
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		err = watch.Cause(err)
+		watch.Stop()
+		if sent.err() != nil {
+			return nil, sent.err()
 		}
+		return nil, &transportError{err}
 	}
-	return rt.RoundTrip(req)
+	watch.Pause()
+	watch.Limit(cmp.Or(c.stall, stallLimit))
+	watch.Wait(fmt.Sprintf("more of %s from %s", resource, rq.url.Host))
+	watch.Pause()
+	resp.Body = &watchedBody{ReadCloser: resp.Body, watch: watch}
+	return resp, nil
 }
 
 // location returns where an answer sends us, if that is acceptable.
@@ -117,39 +140,28 @@ func location(resp *http.Response) (*url.URL, error) {
 
 // retry calls f until it succeeds, fails for good, or has failed often enough.
 func (r *Registries) retry(ctx context.Context, e endpoint, f func() error) error {
-	tries := maxTries
-	if e.mirror {
-		tries = 2 // another host has the same
-	}
-	for try := 0; ; try++ {
+	tries := r.policy(e.mirror).Begin()
+	for {
 		err := f()
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		wait, again := temporary(err)
-		if !again || try == tries-1 {
+		asked, again := temporary(err)
+		if !again {
 			return err
 		}
-		if cerr := r.pause(ctx, try, wait); cerr != nil {
-			return cerr
+		if err := tries.Failed(ctx, err, asked); err != nil {
+			return err
 		}
 	}
 }
 
-// pause waits before try+1, at least as long as the server asked for.
-func (r *Registries) pause(ctx context.Context, try int, atLeast time.Duration) error {
-	d := r.backoff
-	if d == 0 {
-		d = defaultBackoff
+func (r *Registries) policy(mirror bool) wait.Policy {
+	p := wait.Policy{Retries: r.Retries, Delay: r.RetryDelay}
+	if mirror && p.Retries >= 0 {
+		p.Retries = 1 // another host has the same
 	}
-	d <<= min(try, 6)
-	d = max(d/2+rand.N(d), atLeast)
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return p
 }
 
 // readAll reads a small answer.

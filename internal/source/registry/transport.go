@@ -3,12 +3,14 @@ package registry
 import (
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/net/publicsuffix"
@@ -41,10 +43,19 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	req = req.Clone(req.Context())
 	req.Header.Set("User-Agent", g.agent)
-	if g.registries.Insecure[host] {
-		return g.unverified.RoundTrip(req)
+	if req.GetBody != nil {
+		body, err := req.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		req.Body = body
 	}
-	return g.verified.RoundTrip(req)
+	transport := g.verified
+	if g.registries.Insecure[host] {
+		transport = g.unverified
+	}
+	resp, err := transport.RoundTrip(req)
+	return resp, ProxyFault(req, err)
 }
 
 // refusedError is a request that was not sent, whatever the server wished.
@@ -67,6 +78,9 @@ type credentialGuard struct {
 	trusted  map[string]bool
 	inner    http.RoundTripper
 	withheld atomic.Pointer[string] // a host that was not shown the credentials
+
+	mu    sync.Mutex
+	pings map[string]error // how the first request failed, by scheme
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -95,6 +109,12 @@ const maxPing = 64 << 10
 
 func (c *credentialGuard) ping(req *http.Request) (*http.Response, error) {
 	resp, err := c.inner.RoundTrip(req)
+	c.mu.Lock()
+	if c.pings == nil {
+		c.pings = map[string]error{}
+	}
+	c.pings[req.URL.Scheme] = err
+	c.mu.Unlock()
 	if err == nil {
 		resp.Body = struct {
 			io.Reader
@@ -102,6 +122,18 @@ func (c *credentialGuard) ping(req *http.Request) (*http.Response, error) {
 		}{io.LimitReader(resp.Body, maxPing), resp.Body}
 	}
 	return resp, err
+}
+
+// cause returns what is wrong with a registry that may be spoken to in the
+// clear: where it does not speak TLS, what became of plain http.
+func (c *credentialGuard) cause(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var noTLS tls.RecordHeaderError
+	if clear := c.pings["http"]; clear != nil && errors.As(c.pings["https"], &noTLS) {
+		return clear
+	}
+	return err
 }
 
 // related tells whether two hosts belong to one owner: the same name, or names

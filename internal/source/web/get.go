@@ -15,15 +15,15 @@ import (
 	"time"
 
 	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/internal/source/registry"
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 )
-
-// maxTries is how often a file is asked for, with growing waits in between.
-const maxTries = 4
 
 // get asks the server for the file, and returns have if it is still the same.
 func (w *Client) get(ctx context.Context, op *graph.HTTP, have *fetched) (*fetched, error) {
-	wait := w.backoff
-	for try := 1; ; try++ {
+	tries := w.Retry.Begin()
+	tries.Label = hostOf(op)
+	for {
 		got, err := w.try(ctx, op, have)
 		if err == nil {
 			return got, nil
@@ -31,14 +31,12 @@ func (w *Client) get(ctx context.Context, op *graph.HTTP, have *fetched) (*fetch
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if !passing(err) || try == maxTries {
+		if !passing(err) {
 			return nil, plain(err)
 		}
-		select {
-		case <-time.After(max(wait, retryAfter(err))):
-			wait *= 4
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		asked := retryAfter(err)
+		if err := tries.Failed(ctx, plain(err), asked); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -66,15 +64,15 @@ func retryAfter(err error) time.Duration {
 }
 
 func (w *Client) try(ctx context.Context, op *graph.HTTP, have *fetched) (*fetched, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, watch := wait.Start(ctx, "the answer of "+hostOf(op), min(answerLimit, w.stall*2))
+	defer watch.Stop()
 	req, err := w.request(ctx, op, have)
 	if err != nil {
 		return nil, err
 	}
 	resp, err := w.client.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, watch.Cause(registry.ProxyFault(req, err))
 	}
 	defer resp.Body.Close()
 	if same(resp, have) {
@@ -83,14 +81,25 @@ func (w *Client) try(ctx context.Context, op *graph.HTTP, have *fetched) (*fetch
 	if resp.StatusCode < 200 || resp.StatusCode > 299 || resp.StatusCode == http.StatusPartialContent {
 		e := &statusError{status: resp.StatusCode, host: req.URL.Hostname()}
 		if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
-			e.after = min(max(time.Duration(s)*time.Second, 0), 30*time.Second)
+			e.after = time.Duration(min(max(s, 0), 1<<20)) * time.Second
 		}
 		return nil, e
 	}
 	if resp.ContentLength > w.MaxSize {
 		return nil, w.tooLarge()
 	}
-	return w.save(ctx, cancel, resp)
+	watch.Limit(w.stall)
+	watch.Wait("more of the file from " + hostOf(op))
+	return w.save(watch, resp)
+}
+
+// hostOf names the server of a file.
+func hostOf(op *graph.HTTP) string {
+	u, err := url.Parse(op.URL)
+	if err != nil || u.Host == "" {
+		return "the server"
+	}
+	return u.Host
 }
 
 // same tells whether the answer is about the file that the store has. Some
@@ -164,21 +173,16 @@ func (w *Client) authorization(op *graph.HTTP, host string) (string, error) {
 }
 
 // save writes the body to the store.
-func (w *Client) save(ctx context.Context, cancel context.CancelCauseFunc, resp *http.Response) (*fetched, error) {
+func (w *Client) save(watch *wait.Watch, resp *http.Response) (*fetched, error) {
 	blob, err := w.Store.NewBlob()
 	if err != nil {
 		return nil, err
 	}
 	defer blob.Abort()
-	alarm := time.AfterFunc(w.stall, func() { cancel(errStalled) })
-	defer alarm.Stop()
-	body := &awake{r: io.LimitReader(resp.Body, w.MaxSize+1), alarm: alarm, after: w.stall}
+	body := &awake{r: io.LimitReader(resp.Body, w.MaxSize+1), watch: watch}
 	n, err := io.Copy(blob, body)
 	if err != nil {
-		if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
-			err = cause
-		}
-		return nil, err
+		return nil, watch.Cause(err)
 	}
 	if n > w.MaxSize {
 		return nil, w.tooLarge()
@@ -193,20 +197,16 @@ func (w *Client) save(ctx context.Context, cancel context.CancelCauseFunc, resp 
 
 func (w *Client) tooLarge() error { return fmt.Errorf("the file is larger than %d bytes", w.MaxSize) }
 
-var errStalled = errors.New("the server stopped sending")
-
-// awake puts off an alarm while there is something to read.
+// awake is watched while it reads.
 type awake struct {
 	r     io.Reader
-	alarm *time.Timer
-	after time.Duration
+	watch *wait.Watch
 }
 
 func (a *awake) Read(p []byte) (int, error) {
+	a.watch.Wait("")
 	n, err := a.r.Read(p)
-	if n > 0 {
-		a.alarm.Reset(a.after)
-	}
+	a.watch.Pause()
 	return n, err
 }
 
@@ -220,13 +220,20 @@ func passing(err error) bool {
 		}
 		return false
 	}
-	var netErr net.Error
-	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) ||
-		errors.Is(err, errStalled) || errors.As(err, &netErr) && netErr.Timeout()
+	var (
+		netErr  net.Error
+		dns     *net.DNSError
+		stalled *wait.StalledError
+	)
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.As(err, &stalled) || errors.As(err, &netErr) && netErr.Timeout()
 }
 
 // plain says the cause alone: what net/http puts around it repeats the URL.
 func plain(err error) error {
+	if proxy, ok := errors.AsType[*registry.ProxyError](err); ok {
+		return proxy
+	}
 	if cert, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return cert
 	}

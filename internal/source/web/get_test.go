@@ -174,7 +174,7 @@ func TestGivesUpOnSilence(t *testing.T) {
 	})
 	w := newWeb(t, t.TempDir())
 	w.stall = 20 * time.Millisecond
-	if _, _, err := fetchFile(t, w, &graph.HTTP{URL: s.URL}); err == nil || !strings.Contains(err.Error(), "stopped sending") {
+	if _, _, err := fetchFile(t, w, &graph.HTTP{URL: s.URL}); err == nil || !strings.Contains(err.Error(), "did not come for") {
 		t.Errorf("error %v", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)

@@ -21,6 +21,7 @@ import (
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/source/registry"
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -36,16 +37,18 @@ type Client struct {
 	// MaxSize is the most bytes that a file may have; 0 means 64 GiB.
 	MaxSize int64
 
-	once    sync.Once
-	client  *http.Client
-	backoff time.Duration // first wait between tries; tests shorten it
-	stall   time.Duration // a download silent for so long counts as cut
+	// Retry says how often a file is asked for.
+	Retry wait.Policy
+
+	once   sync.Once
+	client *http.Client
+	stall  time.Duration // a download silent for so long counts as cut
 }
 
 const (
 	defaultMaxSize = 64 << 30
-	firstWait      = 250 * time.Millisecond
-	maxSilence     = 60 * time.Second
+	answerLimit    = 60 * time.Second
+	maxSilence     = 30 * time.Second
 	maxRedirects   = 10
 )
 
@@ -174,9 +177,6 @@ func (w *Client) fetch(ctx context.Context, op *graph.HTTP) (*fetched, error) {
 }
 
 func (w *Client) prepare() {
-	if w.backoff == 0 {
-		w.backoff = firstWait
-	}
 	if w.stall == 0 {
 		w.stall = maxSilence
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/graph"
+	"github.com/ocibuild/ocibuild/internal/source/wait"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -47,7 +48,7 @@ func newWeb(t *testing.T, dir string) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &Client{Store: store, backoff: time.Millisecond}
+	w := &Client{Store: store, Retry: wait.Policy{Retries: 3, Delay: time.Millisecond}}
 	t.Cleanup(w.Close)
 	return w
 }
