@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/ocibuild/ocibuild/builder"
 	"github.com/ocibuild/ocibuild/internal/source/wait"
@@ -103,31 +105,49 @@ func hint(cmd *cobra.Command, err error) string {
 	return fmt.Sprintf(" (see %s --help)", cmd.CommandPath())
 }
 
-// interruptible runs f with a context that ends at the first signal. At the
-// second the program ends at once, and the kernel ends what it started.
+// grace is how long what was interrupted may tidy up. Nothing that it leaves
+// does harm: the next build removes it.
+const grace = 1700 * time.Millisecond
+
+// interruptible runs f with a context that ends at the first signal. It does
+// not wait for f for long: opening a FIFO or reading standard input ends with no
+// context. At the second signal the program ends at once, and the kernel ends
+// what it started.
 func (c *cli) interruptible(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for n := 0; n < 2; n++ {
-			select {
-			case <-c.signals:
-				cancel(errInterrupted)
-			case <-stop:
-				return
+	defer cancel(nil)
+	result := make(chan error, 1)
+	go func() { result <- f(ctx) }()
+	var (
+		late <-chan time.Time
+		err  error
+	)
+	for waiting := true; waiting; {
+		select {
+		case <-c.signals:
+			if late != nil {
+				os.Exit(exitInterrupted)
 			}
+			cancel(errInterrupted)
+			late = time.After(grace)
+		case err = <-result:
+			waiting = false
+		case <-late:
+			c.showCursor()
+			return errInterrupted
 		}
-		os.Exit(exitInterrupted)
-	}()
-	err := f(ctx)
-	close(stop)
-	<-done
+	}
 	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) {
 		err = errInterrupted // whatever that led to
 	}
-	cancel(nil)
 	return err
+}
+
+// showCursor gives the terminal back when its display had no time to.
+func (c *cli) showCursor() {
+	if term.IsTerminal(int(c.stderr.Fd())) {
+		fmt.Fprint(c.stderr, "\x1b[?25h\n")
+	}
 }
 
 type action func(ctx context.Context, args []string) error

@@ -22,6 +22,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv("OCIBUILD_TEST_MAIN") != "" {
+		main()
+	}
 	testscript.Main(m, map[string]func(){"ocibuild": main, "in-docker": inDocker, "in-pod": inPod})
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -62,13 +63,36 @@ func (f *buildFlags) options(c *cli, dir string) (*builder.Options, error) {
 		}
 		o.Context, o.ContextData = "", c.stdin
 	}
+	if err := f.readDockerfile(c, o); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// readDockerfile reads a Dockerfile that is no file but a stream: standard input,
+// or a FIFO as a shell makes it of -f <(…).
+func (f *buildFlags) readDockerfile(c *cli, o *builder.Options) (err error) {
 	if f.file == "-" {
 		o.Dockerfile = ""
 		if o.DockerfileData, err = readLimited(c.stdin, maxDockerfile); err != nil {
-			return nil, fmt.Errorf("the Dockerfile on standard input: %w", err)
+			return fmt.Errorf("the Dockerfile on standard input: %w", err)
 		}
+		return nil
 	}
-	return o, nil
+	fi, err := os.Stat(f.file)
+	if f.file == "" || err != nil || fi.Mode()&(fs.ModeNamedPipe|fs.ModeCharDevice) == 0 || o.Context == "" || builder.IsRemote(o.Context) {
+		return nil // the builder reads it, or says what is wrong with it
+	}
+	stream, err := os.Open(f.file)
+	if err != nil {
+		return fmt.Errorf("the Dockerfile: %w", err)
+	}
+	defer stream.Close()
+	o.Dockerfile = ""
+	if o.DockerfileData, err = readLimited(stream, maxDockerfile); err != nil {
+		return fmt.Errorf("the Dockerfile %s: %w", f.file, err)
+	}
+	return nil
 }
 
 // mounts are what steps can see of this machine.
