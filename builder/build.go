@@ -39,7 +39,7 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.finish(b.build())
+	return b.finish(b.checked(b.build))
 }
 
 // finish ends a build and tells what came out.

@@ -37,7 +37,7 @@ func Solve(ctx context.Context, def *llb.Definition, o Options) (*Result, error)
 	if err != nil {
 		return nil, err
 	}
-	return b.finish(b.solveGraph(g))
+	return b.finish(b.checked(func() (*Result, error) { return b.solveGraph(g) }))
 }
 
 // validateSolve refuses what Solve would ignore.

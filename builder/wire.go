@@ -86,7 +86,7 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 		b.o.Now = time.Now()
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	b.ctx, b.stop = ctx, func() { cancel(nil) }
+	b.stop = func() { cancel(nil) }
 	b.mask = progress.NewMasker(guardProgress(ctx, o.Progress, func(err error) { b.broken.CompareAndSwap(nil, &err); cancel(err) }))
 	b.o.Progress = b.mask.Event
 	b.notice(notice)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ocibuild/ocibuild/builder"
 	"github.com/ocibuild/ocibuild/internal/source"
@@ -86,6 +87,16 @@ func (o *Registry) Validate() error {
 		return &builder.OptionError{Field: "registry", Reason: "made without NewRegistry"}
 	}
 	return nil
+}
+
+// Check asks whether the image may be pushed to each target. A build asks when it
+// begins: only a refusal is an error, and nothing else is said of the registry.
+func (o *Registry) Check(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, t := range o.targets {
+		group.Go(func() error { return t.repo.CheckPush(ctx) })
+	}
+	return group.Wait()
 }
 
 // Layer implements Sink: it begins to push the layer. ctx must live as long as

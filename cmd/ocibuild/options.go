@@ -36,6 +36,7 @@ func (f *buildFlags) options(c *cli, dir string) (*builder.Options, error) {
 	if o.Args, err = buildArgs(f.args); err != nil {
 		return nil, err
 	}
+	addProxies(o.Args)
 	if o.Platforms, err = platformsOf(f.platform); err != nil {
 		return nil, err
 	}
