@@ -23,6 +23,7 @@ import (
 //	trees/…                  unpacked layers, by flavour and DiffID
 //	mounts/…                 cache mounts
 //	git/…, http/…            what sources keep: see SourcePath
+//	partial/…                parts of blobs whose fetch was interrupted
 //	locks/…                  files that are only ever locked
 //	tmp/…                    what is being written; OpenDir removes what dead processes left
 //

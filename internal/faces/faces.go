@@ -206,12 +206,13 @@ func (f *stored) Blob(ctx context.Context) (layer.Blob, error) {
 	if size, ok := f.store.Dir.HasBlob(desc.Digest); ok && size == desc.Size {
 		return blob, nil
 	}
-	r, err := f.open(ctx)
+	err = f.store.Dir.FetchBlob(ctx, desc.Digest, desc.Size, func(offset int64) (io.ReadCloser, error) {
+		if f.fetcher == nil {
+			return f.open(ctx) // which says why not
+		}
+		return f.fetcher.Fetch(ctx, desc, offset)
+	})
 	if err != nil {
-		return layer.Blob{}, f.failed(err)
-	}
-	defer r.Close()
-	if err := f.store.Dir.PutBlob(ctx, r, desc.Digest, desc.Size); err != nil {
 		return layer.Blob{}, f.failed(err)
 	}
 	return blob, nil

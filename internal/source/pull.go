@@ -69,23 +69,23 @@ func (i *Images) pullLayer(ctx context.Context, img *Image, l *layer.Layer, prog
 	if err != nil {
 		return err
 	}
-	r, err := repo.Fetch(ctx, desc, 0)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	pr := &progressReader{r: r, report: func(n int64) { progress(desc.Digest, n, desc.Size) }}
-	return i.Store.Dir.PutBlob(ctx, pr, desc.Digest, desc.Size)
+	return i.Store.Dir.FetchBlob(ctx, desc.Digest, desc.Size, func(offset int64) (io.ReadCloser, error) {
+		r, err := repo.Fetch(ctx, desc, offset)
+		if err != nil {
+			return nil, err
+		}
+		return &progressReader{ReadCloser: r, n: offset, report: func(n int64) { progress(desc.Digest, n, desc.Size) }}, nil
+	})
 }
 
 type progressReader struct {
-	r      io.Reader
+	io.ReadCloser
 	n      int64
 	report func(int64)
 }
 
 func (p *progressReader) Read(b []byte) (int, error) {
-	n, err := p.r.Read(b)
+	n, err := p.ReadCloser.Read(b)
 	p.n += int64(n)
 	p.report(p.n)
 	return n, err
