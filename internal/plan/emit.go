@@ -34,7 +34,7 @@ func (t *Tree) Emit(ctx context.Context, w *layer.Writer) error {
 			return err
 		}
 		if l, ok := r.(Learner); ok {
-			l.Learn(w.Digest())
+			return l.Learn(w.Digest())
 		}
 		return nil
 	})
@@ -42,8 +42,9 @@ func (t *Tree) Emit(ctx context.Context, w *layer.Writer) error {
 
 // Learner is content of a tree that remembers digests when told.
 type Learner interface {
-	// Learn is told the digest of all that was read.
-	Learn(digest.Digest)
+	// Learn is told the digest of all that was read. The error is that it was not
+	// the content.
+	Learn(digest.Digest) error
 }
 
 type visit func(layer.Entry, content) error

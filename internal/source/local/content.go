@@ -27,17 +27,38 @@ type content struct {
 	done  bool
 }
 
+// open opens a file that is as it was seen, or has more bytes now. Of the latter,
+// such as a log, what was seen is read; whoever reads it calls Learn.
 func (l *Dir) open(f file) (*content, error) {
 	began := time.Now()
 	file, st, err := l.root.open(f.Name)
 	if err != nil {
 		return nil, inContext(f.Name, err)
 	}
-	if !st.sameContent(f.stat) {
+	if !st.sameContent(f.stat) && !st.grewFrom(f.stat) {
 		_ = file.Close()
 		return nil, errChanged(f.Name)
 	}
 	return &content{local: l, file: file, seen: f, began: began}, nil
+}
+
+// steady checks what was read of a file that grew: it must have the digest that
+// was computed before, if one was, and still be what the file begins with.
+func (c *content) steady(want digest.Digest) error {
+	if c.got.sameContent(c.seen.stat) {
+		return nil
+	}
+	if c.seen.Digest != "" && c.seen.Digest != want {
+		return errChanged(c.seen.Name)
+	}
+	got, err := digest.SHA256.FromReader(io.NewSectionReader(c.file, 0, c.seen.stat.size))
+	if err != nil {
+		return inContext(c.seen.Name, err)
+	}
+	if got != want {
+		return errChanged(c.seen.Name)
+	}
+	return nil
 }
 
 // Read checks the file after its last byte rather than at the end of file,
@@ -63,8 +84,13 @@ func (c *content) Read(p []byte) (int, error) {
 	if c.got, err = c.file.stat(); err != nil {
 		return n, inContext(c.seen.Name, err)
 	}
-	if !c.got.sameContent(c.seen.stat) {
+	if !c.got.sameContent(c.seen.stat) && !c.got.grewFrom(c.seen.stat) {
 		return n, errChanged(c.seen.Name)
+	}
+	if c.seen.Digest != "" { // not everybody calls Learn
+		if err := c.steady(c.seen.Digest); err != nil {
+			return n, err
+		}
 	}
 	c.done = true
 	return n, nil
@@ -193,16 +219,23 @@ func (l *Dir) hash(ctx context.Context, e layer.Entry, s *hasher) (digest.Digest
 	var sum [sha256.Size]byte
 	s.sum.Sum(sum[:0])
 	d := digestOf(&sum)
+	if err := c.steady(d); err != nil {
+		return "", err
+	}
 	c.remember(sum, d)
 	return d, nil
 }
 
 // Learn tells the digest of what was read, by somebody who computed it on the
-// way, so that the file need not be read a second time.
-func (c *content) Learn(d digest.Digest) {
-	if sum, err := sumOf(d); err == nil && c.done && c.seen.Digest != d {
+// way, so that the file need not be read a second time. The error is that it is no content the file ever had.
+func (c *content) Learn(d digest.Digest) error {
+	if err := c.steady(d); err != nil || !c.done {
+		return err
+	}
+	if sum, err := sumOf(d); err == nil && c.seen.Digest != d {
 		c.remember(sum, d)
 	}
+	return nil
 }
 
 // remember keeps a digest for this build, and in the index when the file is

@@ -73,6 +73,18 @@ func (f hostFile) Read(p []byte) (int, error) {
 // willNeed tells the kernel that the first n bytes will be read.
 func (f hostFile) willNeed(n int64) { _ = unix.Fadvise(int(f), 0, n, unix.FADV_WILLNEED) }
 
+// ReadAt implements io.ReaderAt.
+func (f hostFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := retry(func() (int, error) { return unix.Pread(int(f), p, off) })
+	if err != nil {
+		return 0, err
+	}
+	if n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
 func (f hostFile) stat() (fileStat, error) {
 	var st unix.Stat_t
 	err := unix.Fstat(int(f), &st)

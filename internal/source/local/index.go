@@ -28,6 +28,11 @@ func (s fileStat) sameContent(o fileStat) bool {
 	return s == o
 }
 
+// grewFrom tells whether a file only has more bytes than it had.
+func (s fileStat) grewFrom(o fileStat) bool {
+	return s.ino == o.ino && s.dev == o.dev && s.size > o.size
+}
+
 // racyWindow is how long after a change a file may change again without its
 // times telling: clocks of file systems tick as slowly as every two seconds.
 const racyWindow = 2 * time.Second
