@@ -2,7 +2,7 @@
 # Prints, one a line, the flags of ocibuild that let a RUN reach package indexes the way this machine does: its proxies,
 # its CA certificates, and what its package managers are configured with. Nothing of it enters an image or a cache key.
 #
-#   machine-flags.sh DIR [pip] [npm] [apt]
+#   machine-flags.sh DIR [pip] [npm] [apt] [go] [cargo] [maven] [gradle] [gem] [composer] [apk]
 #
 #   mapfile -t flags < <(machine-flags.sh DIR pip)
 #   ocibuild build "${flags[@]}" …
@@ -77,9 +77,82 @@ apt_flags() {
 	fi
 }
 
+# show_first AT FILE...: the first of the files that is there.
+show_first() {
+	local at=$1 file
+	shift
+	for file; do
+		if [[ -f $file ]]; then
+			show "$file" "$at"
+			return
+		fi
+	done
+}
+
+go_flags() {
+	type -P go >/dev/null || return 0
+	local name value default
+	for name in GOPROXY GOSUMDB GOPRIVATE GONOPROXY GONOSUMDB GOINSECURE; do
+		case $name in
+		GOPROXY) default=https://proxy.golang.org,direct ;;
+		GOSUMDB) default=sum.golang.org ;;
+		*) default= ;;
+		esac
+		value=$(cd / && go env "$name")
+		[[ $value == "$default" ]] || echo "$name=$value"
+	done >"$dir/go.env"
+	[[ ! -s $dir/go.env ]] || show "$dir/go.env" /root/.config/go/env
+}
+
+cargo_flags() {
+	# Cargo looks for .cargo in each folder above the one that it works in.
+	local home=${CARGO_HOME:-${HOME:-}/.cargo}
+	show_first /.cargo/config.toml "$home/config.toml" "$home/config"
+	show_first /root/.cargo/credentials.toml "$home/credentials.toml" "$home/credentials"
+}
+
+maven_flags() {
+	# What the site says for everybody stands in for the user's own settings.
+	show_first /root/.m2/settings.xml "${HOME:-}/.m2/settings.xml" "${MAVEN_HOME:-/nowhere}/conf/settings.xml" /etc/maven/settings.xml
+	show_first /root/.m2/settings-security.xml "${HOME:-}/.m2/settings-security.xml"
+}
+
+gradle_flags() {
+	local home=${GRADLE_USER_HOME:-${HOME:-}/.gradle} file
+	for file in "$home"/gradle.properties "$home"/init.gradle "$home"/init.gradle.kts "$home"/init.d/*.gradle "$home"/init.d/*.gradle.kts; do
+		[[ ! -f $file ]] || show "$file" "/root/.gradle/${file#"$home"/}"
+	done
+}
+
+gem_flags() {
+	show_first /etc/gemrc /etc/gemrc
+	show_first /root/.gemrc "${GEMRC:-/nowhere}" "${HOME:-}/.gemrc"
+	show_first /root/.bundle/config "${BUNDLE_USER_CONFIG:-/nowhere}" "${HOME:-}/.bundle/config"
+}
+
+composer_flags() {
+	local home=${COMPOSER_HOME:-} file at
+	if [[ -z $home ]]; then
+		home=${HOME:-}/.composer
+		[[ -d $home ]] || home=${XDG_CONFIG_HOME:-${HOME:-}/.config}/composer
+	fi
+	for file in config.json auth.json; do
+		for at in /root/.composer /root/.config/composer; do
+			show_first "$at/$file" "$home/$file"
+		done
+	done
+}
+
+apk_flags() {
+	local file
+	for file in /etc/apk/repositories /etc/apk/keys/*; do
+		[[ ! -f $file ]] || show "$file"
+	done
+}
+
 dir=${1:-}
 if [[ ! -d $dir ]]; then
-	echo "usage: machine-flags.sh DIR [pip] [npm] [apt]" >&2
+	echo "usage: machine-flags.sh DIR [pip] [npm] [apt] [go] [cargo] [maven] [gradle] [gem] [composer] [apk]" >&2
 	exit 2
 fi
 shift
@@ -87,9 +160,9 @@ proxies
 certificates
 for manager; do
 	case $manager in
-	pip | npm | apt) "${manager}_flags" ;;
+	pip | npm | apt | go | cargo | maven | gradle | gem | composer | apk) "${manager}_flags" ;;
 	*)
-		echo "machine-flags.sh: unknown package manager \"$manager\": there are pip, npm and apt" >&2
+		echo "machine-flags.sh: unknown package manager \"$manager\": there are pip, npm, apt, go, cargo, maven, gradle, gem, composer and apk" >&2
 		exit 2
 		;;
 	esac
