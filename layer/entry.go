@@ -52,7 +52,8 @@ type Entry struct {
 	// Offset is where the content starts in the uncompressed tar.
 	Offset int64
 
-	layer *Layer // where Open finds the content; set by a View
+	sparse bool   // Offset is where the headers start, see OpenSparse
+	layer  *Layer // where Open finds the content; set by a View
 }
 
 // SameContent tells whether two Regular entries of views are the same bytes of

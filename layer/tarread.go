@@ -17,13 +17,14 @@ import (
 // names and files a layer may hold.
 //
 // Names are made relative and clean; one that climbs with ".." is an error, as
-// is an entry that no image may hold (a sparse file, an unknown type).
+// is an entry that no image may hold (an unknown type). A sparse file is read with
+// its holes, as zeros.
 type TarReader struct {
 	in      *countingReader
 	tar     *tar.Reader
 	limits  Limits
 	entries int
-	ended   int64 // where the entry before ends, in bytes
+	sparse  int64 // the sizes of the sparse files so far, which may be more than the tar
 	time    time.Time
 }
 
@@ -31,7 +32,7 @@ type TarReader struct {
 // when ctx is done.
 func NewTarReader(ctx context.Context, r io.Reader, l Limits) *TarReader {
 	l = l.OrDefault()
-	in := &countingReader{ctx: ctx, r: r, most: l.MaxBytes}
+	in := &countingReader{ctx: ctx, TarPositions: TarPositions{r: r}, most: l.MaxBytes}
 	return &TarReader{in: in, tar: tar.NewReader(in), limits: l}
 }
 
@@ -56,7 +57,7 @@ func (t *TarReader) Next() (Entry, error) {
 			return Entry{}, fmt.Errorf("layer entry %s: %w", quoteName(h.Name), err)
 		}
 		if e.Type != 0 {
-			e.Offset, t.time = t.in.n, h.ModTime
+			t.time = h.ModTime
 			return normalize(e), nil
 		}
 	}
@@ -64,16 +65,20 @@ func (t *TarReader) Next() (Entry, error) {
 
 // entry turns a tar header into an entry within the limits.
 func (t *TarReader) entry(h *tar.Header) (Entry, error) {
-	if size := t.in.n - t.ended; size > t.limits.MaxHeader {
+	start := t.in.Entry(h)
+	if size := t.in.n - start; size > t.limits.MaxHeader {
 		return Entry{}, fmt.Errorf("its headers have %d bytes, more than %d", size, t.limits.MaxHeader)
 	}
-	t.ended = t.in.n
 	e, err := tarEntry(h)
 	if err != nil || e.Type == 0 {
 		return e, err
 	}
-	if e.Type == Regular {
-		t.ended += e.Size + padding(e.Size)
+	e.Offset = t.in.n
+	if e.sparse {
+		e.Offset = start
+		if t.sparse += e.Size; e.Size > t.limits.MaxBytes || t.sparse > t.limits.MaxBytes-t.in.n {
+			return e, fmt.Errorf("with its sparse files the layer is larger than %d bytes", t.limits.MaxBytes)
+		}
 	}
 	return e, t.limits.Check(e)
 }
@@ -86,9 +91,8 @@ func (t *TarReader) ModTime() time.Time { return t.time }
 
 // countingReader counts what archive/tar reads, which reads no byte ahead.
 type countingReader struct {
+	TarPositions
 	ctx  context.Context // of the one TarReader this lives in
-	r    io.Reader
-	n    int64
 	most int64
 }
 
@@ -96,12 +100,12 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	if err := c.ctx.Err(); err != nil {
 		return 0, err
 	}
-	n, err := c.r.Read(p)
-	return n, cmp.Or(c.count(int64(n)), err)
+	n, err := c.TarPositions.Read(p)
+	return n, cmp.Or(c.check(), err)
 }
 
-func (c *countingReader) count(n int64) error {
-	if c.n += n; c.n > c.most {
+func (c *countingReader) check() error {
+	if c.n > c.most {
 		return fmt.Errorf("layer is larger than %d bytes", c.most)
 	}
 	return nil
@@ -126,7 +130,8 @@ func (c *countingReader) Seek(offset int64, whence int) (int64, error) {
 		if err != nil {
 			break // it comes again when archive/tar reads, which knows how to tell it
 		}
-		if err := c.count(n); err != nil {
+		c.n += n
+		if err := c.check(); err != nil {
 			return 0, err
 		}
 		offset -= n
@@ -151,28 +156,22 @@ func tarEntry(h *tar.Header) (Entry, error) {
 		Name: name, Type: Type(h.Typeflag), Size: h.Size, Mode: uint32(h.Mode & 0o7777), UID: h.Uid, GID: h.Gid,
 		ModTime: h.ModTime.Unix(), Linkname: h.Linkname, Devmajor: h.Devmajor, Devminor: h.Devminor,
 	}
-	if err := readRecords(h.PAXRecords, &e); err != nil {
-		return e, err
-	}
+	readRecords(h.PAXRecords, &e)
 	switch h.Typeflag {
-	case tar.TypeGNUSparse:
-		return e, errSparse
-	case tar.TypeCont:
+	case tar.TypeCont, tar.TypeGNUSparse:
 		e.Type = Regular
 	case tar.TypeLink:
 		if e.Linkname, err = cleanName(h.Linkname); err != nil {
 			return e, fmt.Errorf("hard link to %s: %w", quoteName(h.Linkname), err)
 		}
 	}
+	e.sparse = e.Type == Regular && IsSparse(h)
 	return e, nil
 }
 
 // readRecords takes extended attributes out of a header's PAX records.
-func readRecords(records map[string]string, e *Entry) error {
+func readRecords(records map[string]string, e *Entry) {
 	for k, v := range records {
-		if strings.HasPrefix(k, "GNU.sparse.") {
-			return errSparse
-		}
 		if attr, ok := strings.CutPrefix(k, paxXattr); ok && KeepXattr(attr) {
 			if e.Xattrs == nil {
 				e.Xattrs = map[string]string{}
@@ -180,10 +179,7 @@ func readRecords(records map[string]string, e *Entry) error {
 			e.Xattrs[attr] = v
 		}
 	}
-	return nil
 }
-
-var errSparse = errors.New("sparse files are not part of image layers")
 
 // paxXattr begins the keys of pax records that hold extended attributes.
 const paxXattr = "SCHILY.xattr."

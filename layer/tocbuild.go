@@ -158,7 +158,7 @@ func normalize(e Entry) Entry {
 	n.Mode, n.UID, n.GID, n.ModTime = e.Mode&0o7777, e.UID, e.GID, e.ModTime
 	switch e.Type {
 	case Regular:
-		n.Size, n.Offset = e.Size, e.Offset
+		n.Size, n.Offset, n.sparse = e.Size, e.Offset, e.sparse
 		if isSHA256(e.Digest) {
 			n.Digest = e.Digest
 		}

@@ -30,6 +30,7 @@ const (
 	flagXattrs             // attributes follow
 	flagBelow              // a hard link to a lower layer, whatever this one calls by that name
 	flagPseudo             // while building: stands for an opaque marker only
+	flagSparse             // Entry.sparse
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -126,7 +127,7 @@ func (t *TOC) entry(i int) Entry { return t.entryAt(t.index[i]) }
 func (t *TOC) entryAt(off uint32) Entry {
 	flags, typ := t.records[off], Type(t.records[off+1])
 	d := decoder{b: t.records[off+2:]}
-	e := Entry{Name: keyName(string(d.bytes())), Type: typ, Opaque: flags&flagOpaque != 0}
+	e := Entry{Name: keyName(string(d.bytes())), Type: typ, Opaque: flags&flagOpaque != 0, sparse: flags&flagSparse != 0}
 	e.Mode, e.UID, e.GID = uint32(d.uvarint()), int(d.uvarint()), int(d.uvarint())
 	e.ModTime = d.varint()
 	switch typ {
@@ -155,6 +156,9 @@ func (t *TOC) entryAt(off uint32) Entry {
 func appendRecord(b []byte, e *Entry, flags byte) []byte {
 	if e.Opaque {
 		flags |= flagOpaque
+	}
+	if e.sparse {
+		flags |= flagSparse
 	}
 	if len(e.Digest) != 0 {
 		flags |= flagDigest

@@ -252,7 +252,11 @@ func (v *View) Open(ctx context.Context, e Entry) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("content of %s in layer %s: %w", quoteName(e.Name), e.layer, err)
 	}
-	return &content{r: io.NewSectionReader(raw, e.Offset, e.Size), left: e.Size}, nil
+	r, err := Content(raw, e)
+	if err != nil {
+		return nil, fmt.Errorf("content of %s in layer %s: %w", quoteName(e.Name), e.layer, err)
+	}
+	return &content{r: r, left: e.Size}, nil
 }
 
 // content is one file in a tar. A tar that ends early is damage, not an end.

@@ -121,7 +121,7 @@ func (w *Writer) add(e Entry, content io.Reader) error {
 			return err
 		}
 	}
-	e.Offset = w.off + int64(len(w.raw)) + at
+	e.Offset, e.sparse = w.off+int64(len(w.raw))+at, false
 	w.room(int(min(size, groupRoom)))
 	w.raw = append(w.raw, w.head...)
 	w.sum.Write(w.head)

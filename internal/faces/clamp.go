@@ -82,7 +82,10 @@ func copyClamped(ctx context.Context, w *layer.Writer, l *layer.Layer, toc *laye
 			later = append(later, e)
 			continue
 		case e.Type == layer.Regular:
-			err = w.Add(e, io.NewSectionReader(raw, e.Offset, e.Size))
+			var content io.Reader
+			if content, err = layer.Content(raw, e); err == nil {
+				err = w.Add(e, content)
+			}
 		default:
 			err = w.Add(e, nil)
 		}

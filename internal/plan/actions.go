@@ -59,6 +59,9 @@ func (t *Tree) Mkfile(ctx context.Context, op *graph.Mkfile, own *Owner) error {
 		Name: name, Type: layer.Regular, Size: int64(len(op.Data)),
 		Mode: uint32(op.Mode) & 0o777, ModTime: t.time(timestamp(op.Timestamp)),
 	}
+	if err := t.inherit(ctx, &e); err != nil {
+		return err
+	}
 	own.apply(&e)
 	t.put(e, content{data: bytes.NewReader(op.Data)})
 	return nil
@@ -78,6 +81,9 @@ func (t *Tree) Symlink(ctx context.Context, op *graph.Symlink, own *Owner) error
 		return fmt.Errorf("symlink /%s: %w", name, fs.ErrExist)
 	}
 	e := layer.Entry{Name: name, Type: layer.Symlink, Linkname: op.Old, Mode: 0o777, ModTime: t.time(timestamp(op.Timestamp))}
+	if err := t.inherit(ctx, &e); err != nil {
+		return err
+	}
 	own.apply(&e)
 	t.put(e, content{})
 	return nil

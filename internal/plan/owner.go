@@ -28,18 +28,28 @@ func (o *Owner) apply(e *layer.Entry) {
 // anything (BuildKit has the same limit).
 const passwdLimit = 10 << 20
 
+// UnknownOwnerError says that an image does not know a user or group.
+type UnknownOwnerError struct{ Kind, Name string }
+
+func (e *UnknownOwnerError) Error() string {
+	return fmt.Sprintf("%s %q is not in /etc/%s of the image; use a number, or add the %s first",
+		e.Kind, e.Name, map[string]string{"user": "passwd", "group": "group"}[e.Kind], e.Kind)
+}
+
 // LookupOwner turns names into numbers by /etc/passwd and /etc/group of the
-// tree that trees returns for an ID. A name that is not there is an error.
+// tree that trees returns for an ID. A name that is not there is an
+// [UnknownOwnerError]; the owner that comes with it has 0 for that name.
 func LookupOwner(ctx context.Context, o *graph.Owner, trees func(input int) (layer.Tree, error)) (*Owner, error) {
 	if o == nil {
 		return nil, nil
 	}
 	own := &Owner{}
+	var unknown *UnknownOwnerError
 	if o.User != nil {
 		own.UID, own.GID = o.User.Num, o.User.Num
 		if o.User.Name != "" {
 			fields, err := account(ctx, "passwd", o.User, trees)
-			if err != nil {
+			if err != nil && !errors.As(err, &unknown) {
 				return nil, err
 			}
 			own.UID, own.GID = fields[0], fields[1]
@@ -49,11 +59,14 @@ func LookupOwner(ctx context.Context, o *graph.Owner, trees func(input int) (lay
 		own.GID = o.Group.Num
 		if o.Group.Name != "" {
 			fields, err := account(ctx, "group", o.Group, trees)
-			if err != nil {
+			if err != nil && !errors.As(err, &unknown) {
 				return nil, err
 			}
 			own.GID = fields[0]
 		}
+	}
+	if unknown != nil {
+		return own, unknown
 	}
 	return own, nil
 }
@@ -88,7 +101,7 @@ func account(ctx context.Context, file string, id *graph.ID, trees func(int) (la
 		}
 		return out, nil
 	}
-	return none, fmt.Errorf("%s %q is not in /etc/%s of the image; use a number, or add the %s first", what, id.Name, file, what)
+	return none, &UnknownOwnerError{Kind: what, Name: id.Name}
 }
 
 func readFile(ctx context.Context, t layer.Tree, name string) (string, error) {

@@ -249,8 +249,24 @@ func (t *Tree) mkdirAll(ctx context.Context, name string, mode uint32, own *Owne
 		return err
 	}
 	d := layer.Entry{Name: name, Type: layer.Directory, Mode: mode & 0o7777, ModTime: t.time(at)}
+	if err := t.inherit(ctx, &d); err != nil {
+		return err
+	}
 	own.apply(&d)
 	t.put(d, content{}).hides = true
+	return nil
+}
+
+// inherit gives what is made in a set-gid directory the group of that, and the
+// bit to directories, as the kernel does.
+func (t *Tree) inherit(ctx context.Context, e *layer.Entry) error {
+	dir, err := t.Lookup(ctx, path.Dir(e.Name))
+	if err != nil || dir.Mode&0o2000 == 0 {
+		return err
+	}
+	if e.GID = dir.GID; e.Type == layer.Directory {
+		e.Mode |= 0o2000
+	}
 	return nil
 }
 

@@ -148,9 +148,10 @@ func isZstd(magic []byte) bool {
 
 // entries plans what a tar holds below dest.
 func (c *copier) entries(ctx context.Context, raw io.ReaderAt, dest string) error {
-	counter := &countingReader{r: io.NewSectionReader(raw, 0, 1<<62)}
-	tr := tar.NewReader(counter)
-	most := c.t.o.Limits.OrDefault().MaxEntries
+	in := layer.NewTarPositions(io.NewSectionReader(raw, 0, 1<<62))
+	tr := tar.NewReader(in)
+	limits := c.t.o.Limits.OrDefault()
+	left := limits.MaxBytes // for sparse files, which may be larger than the archive
 	for n := 1; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -162,22 +163,27 @@ func (c *copier) entries(ctx context.Context, raw io.ReaderAt, dest string) erro
 		if err != nil {
 			return err
 		}
-		if n > most {
-			return fmt.Errorf("it has more than %d entries", most)
+		if n > limits.MaxEntries {
+			return fmt.Errorf("it has more than %d entries", limits.MaxEntries)
 		}
-		if err := c.unpackEntry(ctx, h, dest, raw, counter.n); err != nil {
+		start := in.Entry(h)
+		data := content{data: io.NewSectionReader(raw, in.Offset(), h.Size)}
+		if layer.IsSparse(h) {
+			if left -= min(h.Size, left+1); left < 0 {
+				return fmt.Errorf("with its sparse files it unpacks to more than %d bytes", limits.MaxBytes)
+			}
+			data = content{tree: sparseFile{raw: raw, at: start, size: h.Size}}
+		}
+		if err := c.unpackEntry(ctx, h, dest, data); err != nil {
 			return fmt.Errorf("entry %.200q: %w", h.Name, err)
 		}
 	}
 }
 
-func (c *copier) unpackEntry(ctx context.Context, h *tar.Header, dest string, raw io.ReaderAt, offset int64) error {
+func (c *copier) unpackEntry(ctx context.Context, h *tar.Header, dest string, data content) error {
 	name, err := inside(h.Name)
 	if err != nil {
 		return err
-	}
-	if sparse(h) {
-		return errors.New("sparse files in archives are not supported; pack it without --sparse")
 	}
 	e, ok := entryOf(h)
 	if !ok {
@@ -201,20 +207,9 @@ func (c *copier) unpackEntry(ctx context.Context, h *tar.Header, dest string, ra
 	}
 	n := c.replace(ctx, e)
 	if e.Type == layer.Regular {
-		n.content = content{data: io.NewSectionReader(raw, offset, h.Size)}
+		n.content = data
 	}
 	return nil
-}
-
-// sparse tells whether the tar holds less of a file than its size says, in one
-// of the four ways that GNU tar has had of it.
-func sparse(h *tar.Header) bool {
-	for key := range h.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
-		}
-	}
-	return h.Typeflag == tar.TypeGNUSparse
 }
 
 // below is a directory of a tree as a tree of its own: a link in an archive, or
@@ -339,7 +334,7 @@ func entryOf(h *tar.Header) (layer.Entry, bool) {
 		}
 	}
 	switch h.Typeflag {
-	case tar.TypeReg, '\x00':
+	case tar.TypeReg, tar.TypeGNUSparse, '\x00':
 		e.Type, e.Size = layer.Regular, h.Size
 	case tar.TypeLink:
 		e.Type = layer.Hardlink
@@ -357,17 +352,6 @@ func entryOf(h *tar.Header) (layer.Entry, bool) {
 		return e, false // headers that describe the archive, not a file
 	}
 	return e, true
-}
-
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
 }
 
 // Close removes the temporary files of unpacked archives.

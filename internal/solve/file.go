@@ -2,6 +2,7 @@ package solve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"github.com/ocibuild/ocibuild/internal/faces"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/plan"
+	"github.com/ocibuild/ocibuild/internal/progress"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -262,7 +264,7 @@ func (j *fileJob) apply(ctx context.Context, t *plan.Tree, a graph.Action) error
 		return t.Copy(ctx, src, op, own)
 	case *graph.Mkdir:
 		own, err := owner(op.Owner)
-		if err != nil {
+		if err = j.forRoot(err); err != nil {
 			return err
 		}
 		return t.Mkdir(ctx, op, own)
@@ -283,4 +285,16 @@ func (j *fileJob) apply(ctx context.Context, t *plan.Tree, a graph.Action) error
 	default:
 		return fmt.Errorf("file action %T cannot be done", op)
 	}
+}
+
+// forRoot lets a directory be made for a user that the image does not know, of
+// which WORKDIR has nobody's word but USER's: it belongs to root, as with BuildKit.
+func (j *fileJob) forRoot(err error) error {
+	unknown, ok := errors.AsType[*plan.UnknownOwnerError](err)
+	if !ok {
+		return err
+	}
+	text := fmt.Sprintf("%s: %s %q is not known to the image; a directory that is made belongs to root", j.step.Name, unknown.Kind, unknown.Name)
+	j.s.event(j.step, progress.Event{Kind: progress.Warn, Data: []byte(text)})
+	return nil
 }

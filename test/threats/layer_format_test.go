@@ -89,7 +89,7 @@ func TestT20OddHeaders(t *testing.T) {
 		"a directory of GNU's": raw(block('D', "dump", octal(0), nil)),
 		"multi volume":         raw(block('M', "rest", octal(0), nil)),
 		"type unknown":         raw(block('!', "what", octal(0), nil)),
-		"sparse of GNU's":      raw(block(tar.TypeGNUSparse, "s", octal(0), map[int]string{257: "ustar  \x00", 386: "00000000000\x0000000000000\x00", 483: "07777777777\x00"})),
+		"sparse of GNU's":      raw(block(tar.TypeGNUSparse, "s", octal(0), map[int]string{257: "ustar  \x00", 386: "00000000000\x0000000000000\x00", 483: "\x80\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00"})),
 		"ends within a header": raw(block(tar.TypeReg, "f", octal(0), nil)[:300]),
 		"claims more than is":  raw(block(tar.TypeReg, "f", octal(1<<20), nil), padded("x")),
 	}

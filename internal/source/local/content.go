@@ -243,7 +243,7 @@ func (c *content) Learn(d digest.Digest) error {
 func (c *content) remember(sum [sha256.Size]byte, d digest.Digest) {
 	l := c.local
 	if c.got == c.seen.stat {
-		l.index.put(c.seen.Name, c.seen.stat, sum, len(c.seen.Xattrs) == 0, c.began)
+		l.index.put(c.seen.Name, c.seen.stat, sum, c.began)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -4,10 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"strconv"
-	"strings"
-	"sync/atomic"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -97,7 +93,6 @@ func (f hostFile) Close() error { return unix.Close(int(f)) }
 type hostDir struct {
 	file *os.File
 	fd   int
-	proc string // "/proc/self/fd/N/"
 }
 
 func (r *hostRoot) openDir(name string) (*hostDir, error) {
@@ -105,7 +100,7 @@ func (r *hostRoot) openDir(name string) (*hostDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &hostDir{os.NewFile(uintptr(fd), name), fd, "/proc/self/fd/" + strconv.Itoa(fd) + "/"}, nil
+	return &hostDir{os.NewFile(uintptr(fd), name), fd}, nil
 }
 
 func (d *hostDir) close() { d.file.Close() }
@@ -155,72 +150,6 @@ func (d *hostDir) readlink(base string) (string, error) {
 			return string(buf[:n]), nil
 		}
 	}
-}
-
-// xattrs returns the attributes that belong into an image. A file system
-// without attributes, and one that will not tell, has none: what a context
-// says here is a wish, not a promise.
-func (d *hostDir) xattrs(base string) map[string]string {
-	if none, known := d.bare(base); known && none {
-		return nil
-	}
-	// The way through /proc follows our own descriptor and nothing else.
-	file := d.proc + base
-	n, err := unix.Llistxattr(file, nil)
-	if err != nil || n == 0 {
-		return nil
-	}
-	buf := make([]byte, n+256)
-	if n, err = unix.Llistxattr(file, buf); err != nil {
-		return nil
-	}
-	var attrs map[string]string
-	for name := range strings.SplitSeq(string(buf[:n]), "\x00") {
-		if name != "security.capability" && !strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "user.overlay.") {
-			continue
-		}
-		value, err := getxattr(file, name)
-		if err != nil {
-			continue
-		}
-		if attrs == nil {
-			attrs = map[string]string{}
-		}
-		attrs[name] = value
-	}
-	return attrs
-}
-
-// bare tells whether a file has no attributes, if the kernel (6.13) has the call
-// that takes a directory: hardly any file of a context has some.
-func (d *hostDir) bare(base string) (none, known bool) {
-	if noListxattrat.Load() {
-		return false, false
-	}
-	name, err := unix.BytePtrFromString(base)
-	if err != nil {
-		return false, false
-	}
-	n, _, errno := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(d.fd), uintptr(unsafe.Pointer(name)), unix.AT_SYMLINK_NOFOLLOW, 0, 0, 0)
-	if errno == unix.ENOSYS || errno == unix.EPERM {
-		noListxattrat.Store(true)
-	}
-	return n == 0, errno == 0
-}
-
-var noListxattrat atomic.Bool
-
-func getxattr(file, name string) (string, error) {
-	n, err := unix.Lgetxattr(file, name, nil)
-	if err != nil {
-		return "", err
-	}
-	buf := make([]byte, n+64)
-	n, err = unix.Lgetxattr(file, name, buf)
-	if err != nil {
-		return "", err
-	}
-	return string(buf[:n]), nil
 }
 
 func retry(call func() (int, error)) (int, error) {

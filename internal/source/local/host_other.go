@@ -133,6 +133,3 @@ func unixMode(m fs.FileMode) uint32 {
 func (d *hostDir) readlink(base string) (string, error) {
 	return d.root.Readlink(d.path(base))
 }
-
-// xattrs are those of Linux only: others do not mean the same thing.
-func (d *hostDir) xattrs(string) map[string]string { return nil }

@@ -58,7 +58,6 @@ type indexEntry struct {
 	name string
 	fileStat
 	sum     [sha256.Size]byte
-	bare    bool // it has no extended attributes
 	touched bool // asked for since the index was opened
 }
 
@@ -93,35 +92,34 @@ func OpenIndex(file string) *Index {
 // Damaged returns why the file could not be used, or nil.
 func (x *Index) Damaged() error { return x.damaged }
 
-// get returns the digest of a file that is what it was, and whether it has no
-// extended attributes.
-func (x *Index) get(name string, s fileStat) (dgst digest.Digest, bare bool) {
+// get returns the digest of a file that is what it was.
+func (x *Index) get(name string, s fileStat) digest.Digest {
 	if x == nil {
-		return "", false
+		return ""
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	i, ok := x.byName[name]
 	if !ok {
-		return "", false
+		return ""
 	}
 	e := &x.entries[i]
 	e.touched = true
 	if e.fileStat != s {
-		return "", false
+		return ""
 	}
-	return digestOf(&e.sum), e.bare
+	return digestOf(&e.sum)
 }
 
 // put remembers the digest of a file whose reading began at the given time,
 // unless the file is so young that it could change without being noticed.
-func (x *Index) put(name string, s fileStat, sum [sha256.Size]byte, bare bool, began time.Time) {
+func (x *Index) put(name string, s fileStat, sum [sha256.Size]byte, began time.Time) {
 	if x == nil || racy(s, began) {
 		return
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e := indexEntry{name: name, fileStat: s, sum: sum, bare: bare, touched: true}
+	e := indexEntry{name: name, fileStat: s, sum: sum, touched: true}
 	x.changed = true
 	if i, ok := x.byName[name]; ok {
 		x.entries[i] = e

@@ -17,8 +17,7 @@ import (
 // who can write the store needs no index to lie. Numbers are little endian.
 const (
 	statMagic = "ocibuild stat 1\n"
-	statFixed = 4 + 5*8 + 1 + sha256.Size // length of name, fileStat, flags, digest
-	statBare  = 1
+	statFixed = 4 + 5*8 + 1 + sha256.Size // length of name, fileStat, flags (none today), digest
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -75,7 +74,6 @@ func (e *indexEntry) decode(b []byte) {
 	u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
 	e.size, e.mtime, e.ctime = int64(u(0)), int64(u(1)), int64(u(2))
 	e.ino, e.dev = u(3), u(4)
-	e.bare = b[40]&statBare != 0
 	copy(e.sum[:], b[41:])
 }
 
@@ -84,11 +82,7 @@ func (e *indexEntry) encode(b []byte) []byte {
 	for _, v := range [...]uint64{uint64(e.size), uint64(e.mtime), uint64(e.ctime), e.ino, e.dev} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
-	var flags byte
-	if e.bare {
-		flags |= statBare
-	}
-	b = append(b, flags)
+	b = append(b, 0)
 	b = append(b, e.sum[:]...)
 	return append(b, e.name...)
 }

@@ -77,8 +77,9 @@ func (l *Dir) say(note string) {
 }
 
 // look asks the host about one file, and says why it cannot be part of an image.
-// The digest, and that there are no attributes, come from the index when it
-// knows the file.
+// The digest comes from the index when it knows the file. Extended attributes are
+// not read: they speak of the machine and its user (a browser notes where a file
+// was downloaded from), and BuildKit does not send them either.
 func (l *Dir) look(h *hostDir, base, name string) (f file, note string, err error) {
 	info, err := h.lstat(base)
 	if err != nil {
@@ -102,13 +103,7 @@ func (l *Dir) look(h *hostDir, base, name string) (f file, note string, err erro
 		if info.links > 1 {
 			f.Inode = strconv.FormatUint(info.stat.dev, 10) + ":" + strconv.FormatUint(info.stat.ino, 10)
 		}
-		dgst, bare := l.index.get(name, info.stat)
-		f.Digest = dgst
-		if !bare {
-			f.Xattrs = h.xattrs(base)
-		}
-	case layer.Directory:
-		f.Xattrs = h.xattrs(base)
+		f.Digest = l.index.get(name, info.stat)
 	}
 	return f, "", nil
 }
