@@ -7,6 +7,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ocibuild/ocibuild/internal/frontend"
 	"github.com/ocibuild/ocibuild/internal/solve"
 )
 
@@ -32,13 +33,14 @@ func (d *dates) clamp(h []ocispec.History) []ocispec.History {
 }
 
 // rewrite limits the times of the files in the layers that the build made, if
-// that is wanted.
+// that is wanted. Without a limit, it warns and leaves the times as they are.
 func (b *build) rewrite(p *part) error {
 	if !b.o.RewriteTimestamps {
 		return nil
 	}
 	if p.dates.epoch == nil {
-		return &OptionError{"rewrite-timestamp", "it wants the build argument SOURCE_DATE_EPOCH: seconds since 1970"}
+		b.warn(frontend.Warning{Message: "rewrite-timestamp is set, but the build argument SOURCE_DATE_EPOCH is not: files keep their times"})
+		return nil
 	}
 	eg, ctx := errgroup.WithContext(b.ctx)
 	for i, l := range p.layers {

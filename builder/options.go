@@ -112,6 +112,7 @@ type Options struct {
 	Annotations []Annotation
 	// RewriteTimestamps makes no file of the new layers later than the build
 	// argument SOURCE_DATE_EPOCH. Layers of base images stay as they are.
+	// Without SOURCE_DATE_EPOCH, the build warns and files keep their times.
 	RewriteTimestamps bool
 	// Sinks take the result. None means the local store, and Keep means the
 	// local store beside them.
