@@ -44,7 +44,11 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 
 // finish ends a build and tells what came out.
 func (b *build) finish(r *Result, err error) (*Result, error) {
-	if err := failure.Join(err, b.close()); err != nil {
+	err = failure.Join(err, b.close())
+	if broken := b.broken.Load(); broken != nil && err == nil {
+		err = *broken // though nothing was left to be ended by it
+	}
+	if err != nil {
 		if exit, ok := errors.AsType[*ExitError](err); ok {
 			exit.Output = b.mask.Hide(exit.Output)
 		}
