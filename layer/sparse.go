@@ -71,8 +71,8 @@ func (p *TarPositions) Read(b []byte) (n int, err error) {
 	}
 	n, err = io.ReadFull(p.r, b)
 	p.n += int64(n)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = nil // it comes again
+	if errors.Is(err, io.ErrUnexpectedEOF) && n > 0 {
+		err = nil // it comes again, be it the reader's own or ReadFull's
 	}
 	if n < tarBlock {
 		return n, err

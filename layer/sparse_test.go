@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"archive/tar"
 	"bytes"
 	"io"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 // Sparse files in each form that tar programs write, one after the other and
@@ -71,5 +73,18 @@ func TestB10SparseFilesAreRead(t *testing.T) {
 				t.Errorf("holes are not counted: %v", err)
 			}
 		})
+	}
+}
+
+// A compressed tar that is cut ends with ErrUnexpectedEOF, time and again.
+func TestB10ACutTarEnds(t *testing.T) {
+	whole := archive(t, &tar.Header{Name: "f", Size: 700})
+	for at := range whole {
+		r := io.MultiReader(bytes.NewReader(whole[:at]), iotest.ErrReader(io.ErrUnexpectedEOF))
+		for tr := NewTarReader(t.Context(), r, Limits{}); ; {
+			if _, err := tr.Next(); err != nil {
+				break
+			}
+		}
 	}
 }

@@ -35,7 +35,8 @@ func (o *Ocibuild) options(w *written) (builder.Options, error) {
 	a := w.args
 	opts := builder.Options{
 		Context: w.path(a.Context), Target: a.Target, Args: a.BuildArgs, Labels: a.Labels, Network: a.Network, Store: filepath.Join(o.Dir, "store"),
-		Registries: &builder.Registries{Mirrors: map[string][]string{"docker.io": {o.Mirror}}},
+		// Some cases name hosts that are not there: nobody is to wait for them.
+		Registries: &builder.Registries{Mirrors: map[string][]string{"docker.io": {o.Mirror}}, Retries: -1},
 		Contexts:   map[string]string{}, RewriteTimestamps: a.Output["rewrite-timestamp"] == "true",
 	}
 	switch {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -101,7 +102,7 @@ func (p *place) try(dockerfile string, change ...func(*builder.Options)) (*resul
 	p.t.Helper()
 	o := builder.Options{
 		Context: p.context, DockerfileData: []byte(p.fake(dockerfile)), Store: p.store,
-		Registries: &builder.Registries{Keychain: authn.NewMultiKeychain()}, Progress: p.hear,
+		Registries: &builder.Registries{Keychain: authn.NewMultiKeychain(), RetryDelay: time.Millisecond}, Progress: p.hear,
 		Isolation: isolation, Runtime: ociRuntime,
 	}
 	for _, f := range append([]func(*builder.Options){p.change}, change...) {
