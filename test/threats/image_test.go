@@ -402,9 +402,9 @@ func TestT28NumbersOfLayers(t *testing.T) {
 	needsRun(t)
 	p.accepted("FROM " + p.hub.base(layers[:130]...) + "\nRUN test $(cat /top) = 129 && test $(ls /d | wc -l) = 130\n")
 	p.accepted("FROM " + p.hub.base(layers...) + "\nRUN test $(cat /top) = 499 && test $(ls /d | wc -l) = 500\n")
-	var tall [][]byte
-	for range 2 {
-		tall = append(tall, layers...)
+	tall := layers
+	for i := range 500 {
+		tall = append(tall, tarOf(t, file(fmt.Sprintf("e/%d", i), "")))
 	}
 	p.refused("FROM "+p.hub.base(tall...)+"\nRUN true\n", "1001 layers", "squash")
 }

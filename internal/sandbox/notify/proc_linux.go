@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -77,6 +78,23 @@ func ServeProc(listener int) error {
 // ReceiveProc waits for the listener on a socket, which it closes; -1 for none.
 func ReceiveProc(socket int) (int, error) { return receive(socket) }
 
+// HiddenFiles and HiddenDirs are the parts of /proc that tell of the machine and
+// are no step's business, relative to the root.
+var (
+	HiddenFiles = []string{
+		"proc/interrupts", "proc/kcore", "proc/keys", "proc/latency_stats",
+		"proc/sched_debug", "proc/timer_list", "proc/timer_stats",
+	}
+	HiddenDirs = []string{"proc/acpi", "proc/asound", "proc/scsi"}
+)
+
+// hidden tells whether an absolute path is one of them, or in one.
+func hidden(text string) bool {
+	return slices.ContainsFunc(slices.Concat(HiddenFiles, HiddenDirs), func(p string) bool {
+		return text[1:] == p || strings.HasPrefix(text[1:], p+"/")
+	})
+}
+
 // procLinks are the links of /dev that lead to /proc.
 var procLinks = map[string]string{
 	"/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2", "/dev/fd": "/proc/self/fd",
@@ -119,7 +137,7 @@ func (s *supervisor) ofProcess(parts []string, text string, follow bool) (string
 		group = status("/proc/"+caller, "Tgid")
 		parts[0] = group + "/task/" + caller
 	case first == "" || first[0] < '0' || first[0] > '9':
-		return text, true
+		return text, !hidden(text)
 	default:
 		if procRoot(first) != procRoot(caller) || procRoot(caller) == "" {
 			return "", false

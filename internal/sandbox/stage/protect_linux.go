@@ -7,18 +7,14 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ocibuild/ocibuild/internal/sandbox/notify"
 )
 
 // Hidden: they tell about, or reach into, the host. The list is Docker's.
 var (
-	hiddenFiles = []string{
-		"proc/interrupts", "proc/kcore", "proc/keys", "proc/latency_stats",
-		"proc/sched_debug", "proc/timer_list", "proc/timer_stats",
-	}
-	hiddenDirs = []string{
-		"proc/acpi", "proc/asound", "proc/scsi",
-		"sys/firmware", "sys/devices/virtual/powercap",
-	}
+	hiddenFiles = notify.HiddenFiles
+	hiddenDirs  = append([]string{"sys/firmware", "sys/devices/virtual/powercap"}, notify.HiddenDirs...)
 	// Where hosts mount other file systems in /sys.
 	mountedDirs = []string{
 		"sys/fs/bpf", "sys/fs/fuse/connections", "sys/fs/pstore", "sys/fs/resctrl", "sys/fs/selinux",
