@@ -10,10 +10,13 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/faces"
 	"github.com/ocibuild/ocibuild/internal/failure"
 	"github.com/ocibuild/ocibuild/internal/frontend"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/solve"
+	"github.com/ocibuild/ocibuild/internal/source"
 	"github.com/ocibuild/ocibuild/internal/source/registry"
 )
 
@@ -116,30 +119,67 @@ func translated(conv *frontend.Result) *part {
 }
 
 // solve makes the layers of all parts, the documents around them, and gives the
-// result to the sinks.
-func (b *build) solve(parts []*part) (*Result, error) {
+// result to the sinks. When something in the store turns out to be damaged, it
+// is set aside, and all begins again: what was sound is in the cache.
+func (b *build) solve(parts []*part) (r *Result, err error) {
+	first := true
+	err = cache.Healed(func() error {
+		if !first {
+			if err := b.renew(); err != nil {
+				return err
+			}
+		}
+		first = false
+		r, err = b.attempt(parts)
+		return err
+	})
+	return r, err
+}
+
+func (b *build) newFaces() *faces.Store {
+	return &faces.Store{Dir: b.dir, Compression: guardCompression(b.o.Compression), Limits: b.o.Bounds.Layer}
+}
+
+// renew forgets the layers and images that were looked up, whose blobs may be gone.
+func (b *build) renew() error {
+	b.faces = b.newFaces()
+	b.images.Store = b.faces
+	b.mu.Lock()
+	b.resolved = map[string]func() (*source.Image, error){}
+	b.mu.Unlock()
+	for _, again := range b.imports {
+		if err := again(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *build) attempt(parts []*part) (*Result, error) {
 	graphs := make([]*graph.Graph, len(parts))
 	for i, p := range parts {
 		graphs[i] = p.graph
 	}
 	b.faces.KeepStreams = b.keepsBlobs(graphs)
+	ctx, stop := context.WithCancel(b.ctx)
+	defer stop()
 	sinks := b.sinks()
 	solver := b.solver()
 	if !b.o.RewriteTimestamps { // else other layers take their place
-		solver.Ready = sinks.ready(b.ctx)
+		solver.Ready = sinks.ready(ctx)
 	}
-	layers, err := solver.Solve(b.ctx, graphs...)
+	layers, err := solver.Solve(ctx, graphs...)
 	if err != nil {
-		b.stop() // what is still compressing is for nothing
+		stop() // what is still compressing is for nothing
 		_ = solver.Wait()
 		return nil, err
 	}
 	for i, p := range parts {
 		p.layers = slices.Clone(layers[i]) // rewrite puts others in their place
 	}
-	r, err := b.write(parts, sinks)
+	r, err := b.write(ctx, parts, sinks)
 	if err != nil {
-		b.stop()
+		stop()
 	}
 	return r, failure.Join(err, solver.Wait())
 }
@@ -156,14 +196,14 @@ func (b *build) keepsBlobs(graphs []*graph.Graph) bool {
 
 // write makes the documents when the layers are compressed, and gives the
 // result to the sinks.
-func (b *build) write(parts []*part, s sinks) (*Result, error) {
-	ready := s.ready(b.ctx)
+func (b *build) write(ctx context.Context, parts []*part, s sinks) (*Result, error) {
+	ready := s.ready(ctx)
 	for _, p := range parts {
 		if err := b.rewrite(p); err != nil {
 			return nil, err
 		}
 		for _, l := range p.layers { // of a cached step, only the last one was spoken of
-			if err := ready(b.ctx, l.Layer); err != nil {
+			if err := ready(ctx, l.Layer); err != nil {
 				return nil, err
 			}
 		}
@@ -172,7 +212,7 @@ func (b *build) write(parts []*part, s sinks) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	eg, ctx := errgroup.WithContext(b.ctx)
+	eg, ctx := errgroup.WithContext(ctx)
 	for _, one := range s {
 		eg.Go(func() error { return one.Write(ctx, r) })
 	}

@@ -77,6 +77,10 @@ func (b *build) namedContext(name, value string) (string, error) {
 		if err != nil {
 			return "", &OptionError{"build-context", fmt.Sprintf("%s: %v", name, err)}
 		}
+		b.imports = append(b.imports, func() error {
+			_, err := b.importLayout(spec)
+			return err
+		})
 		return "oci-layout://layout@" + root.String(), nil
 	}
 	if IsRemote(value) {

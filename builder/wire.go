@@ -47,6 +47,7 @@ type build struct {
 	indexes  map[string]*local.Index // by directory
 	dirs     map[string]string       // directories of named contexts, by their name in the graph
 	layouts  map[digest.Digest]bool  // images of OCI layouts
+	imports  []func() error          // bring them into the store again
 	remotes  remotes
 	main     mainContext
 	contexts map[string]string // the named contexts as the frontend wants them
@@ -91,7 +92,8 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 	b.o.Progress = b.mask.Event
 	b.notice(notice)
 	b.ctx = wait.With(ctx, b.notice)
-	b.faces = &faces.Store{Dir: b.dir, Compression: guardCompression(o.Compression), Limits: o.Bounds.Layer}
+	b.faces = b.newFaces()
+	b.dir.OnDamage = func(e *cache.DamagedError) { b.notice(e.Error() + "; it was set aside and will be made again") }
 	b.images = &source.Images{Store: b.faces, Registries: b.o.Registries, Limits: o.Bounds.Image}
 	if b.agents, err = openAgents(b.ctx, o.SSH); err != nil {
 		b.stop()

@@ -35,11 +35,12 @@ func (d *Dir) OpenBlob(dgst digest.Digest) (*os.File, error) {
 	if err := dgst.Validate(); err != nil {
 		return nil, fmt.Errorf("blob %q: %w", dgst, err)
 	}
-	return os.Open(d.BlobPath(dgst))
+	return d.openFile("blob "+dgst.String(), d.BlobPath(dgst))
 }
 
 // ReadBlob returns a small blob (a manifest or a config), checked against its
-// digest. limit is the most bytes it may have.
+// digest; a damaged one is set aside and a [*DamagedError]. limit is the most
+// bytes it may have.
 func (d *Dir) ReadBlob(dgst digest.Digest, limit int64) ([]byte, error) {
 	f, err := d.OpenBlob(dgst)
 	if err != nil {
@@ -47,14 +48,17 @@ func (d *Dir) ReadBlob(dgst digest.Digest, limit int64) ([]byte, error) {
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
+	if err != nil && !isDamage(err) {
 		return nil, fmt.Errorf("blob %s: %w", dgst, err)
 	}
 	if int64(len(data)) > limit {
 		return nil, fmt.Errorf("blob %s: more than %d bytes", dgst, limit)
 	}
-	if got := dgst.Algorithm().FromBytes(data); got != dgst {
-		return nil, fmt.Errorf("blob %s is damaged: its digest is %s", dgst, got)
+	if got := dgst.Algorithm().FromBytes(data); err == nil && got != dgst {
+		err = &DigestError{got, dgst}
+	}
+	if err != nil {
+		return nil, d.setAside("blob "+dgst.String(), f.Name(), f, err)
 	}
 	return data, nil
 }
@@ -85,7 +89,9 @@ func (d *Dir) PutBlob(ctx context.Context, r io.Reader, want digest.Digest, size
 // PutBytes keeps a small blob (a manifest or a config) that is at hand.
 func (d *Dir) PutBytes(dgst digest.Digest, data []byte) error {
 	if size, ok := d.HasBlob(dgst); ok && size == int64(len(data)) {
-		return nil
+		if have, err := d.ReadBlob(dgst, size); err == nil && bytes.Equal(have, data) {
+			return nil
+		}
 	}
 	return d.PutBlob(context.Background(), bytes.NewReader(data), dgst, int64(len(data)))
 }
@@ -172,7 +178,7 @@ func (w *BlobWriter) Commit() (digest.Digest, int64, error) {
 
 func (w *BlobWriter) commit(want digest.Digest) error {
 	if got := digest.NewDigest(digest.SHA256, w.hash); got != want {
-		return fmt.Errorf("blob %s: the bytes have the digest %s", want, got)
+		return fmt.Errorf("blob %s: %w", want, &DigestError{got, want})
 	}
 	f := w.f
 	if f == nil {

@@ -26,9 +26,14 @@ import (
 //	partial/…                parts of blobs whose fetch was interrupted
 //	locks/…                  files that are only ever locked
 //	tmp/…                    what is being written; OpenDir removes what dead processes left
+//	damaged/…                what was set aside: it is not used again and may be removed
 //
 // Dir is a [Store].
 type Dir struct {
+	// OnDamage is told of each file that is set aside; nil tells nobody. It must
+	// not change once the store is in use.
+	OnDamage func(*DamagedError)
+
 	path  string
 	temp  tempOwner
 	locks *filelock.Set
@@ -83,16 +88,23 @@ func (d *Dir) MountsPath() string { return d.sub("mounts") }
 
 // Get implements Store.
 func (d *Dir) Get(_ context.Context, k Key) (*Record, error) {
-	data, err := os.ReadFile(d.keyPath(k))
+	what := "record " + k.String()
+	data, err := d.readFile(what, d.keyPath(k))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNotFound
 	}
-	if err != nil {
-		return nil, fmt.Errorf("record %s: %w", k, err)
+	var damaged *DamagedError
+	if err != nil && !errors.As(err, &damaged) {
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	r, err := decodeRecord(data)
+	var r *Record
+	if err == nil {
+		if r, err = decodeRecord(data); err != nil {
+			err = d.setAside(what, d.keyPath(k), nil, err)
+		}
+	}
 	if err != nil {
-		return nil, fmt.Errorf("record %s is damaged (%w): %w", k, err, ErrNotFound)
+		return nil, fmt.Errorf("%w: %w", err, ErrNotFound)
 	}
 	return r, nil
 }
@@ -157,7 +169,7 @@ func (d *Dir) ReadTOC(diffID digest.Digest) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return os.ReadFile(p)
+	return d.readFile("table of contents "+diffID.String(), p)
 }
 
 // WriteTOC keeps the table of contents of a layer.

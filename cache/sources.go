@@ -32,8 +32,8 @@ func (d *Dir) ReadSource(kind, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := os.ReadFile(p)
-	if errors.Is(err, fs.ErrNotExist) {
+	data, err := d.readFile(kind+" record "+name, p)
+	if _, damaged := errors.AsType[*DamagedError](err); damaged || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return data, err

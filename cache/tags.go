@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 
 	"github.com/opencontainers/image-spec/specs-go"
@@ -17,6 +16,8 @@ import (
 // AnnotationName is the annotation of index.json that holds a full image name,
 // as containerd and others write it.
 const AnnotationName = "io.containerd.image.name"
+
+const indexOfNames = "list of image names (index.json)"
 
 // Tagged is an image of the store under one of its names.
 type Tagged struct {
@@ -106,15 +107,18 @@ func (d *Dir) changeIndex(change func([]ocispec.Descriptor) ([]ocispec.Descripto
 func (d *Dir) readIndex() (*ocispec.Index, error) {
 	idx := &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	idx.Manifests = []ocispec.Descriptor{}
-	data, err := os.ReadFile(d.sub("index.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return idx, nil
+	empty := *idx
+	data, err := d.readFile(indexOfNames, d.sub("index.json"))
+	if err == nil {
+		if err = json.Unmarshal(data, idx); err != nil {
+			err = d.setAside(indexOfNames, d.sub("index.json"), nil, err)
+		}
+	}
+	if _, damaged := errors.AsType[*DamagedError](err); damaged || errors.Is(err, fs.ErrNotExist) {
+		return &empty, nil // the images are built or pulled again; what is left of their names lies in damaged/
 	}
 	if err != nil {
 		return nil, err
-	}
-	if err := json.Unmarshal(data, idx); err != nil {
-		return nil, fmt.Errorf("%s: %w", d.sub("index.json"), err)
 	}
 	return idx, nil
 }

@@ -1,8 +1,10 @@
 package layer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"sort"
 	"strings"
@@ -71,7 +73,21 @@ func (r *groupReader) find(off int64) int {
 
 func (r *groupReader) unpack(i int) ([]byte, error) {
 	g := r.groups[i]
-	in, err := r.open(io.NewSectionReader(r.blob, g.Offset, g.Size))
+	if g.Size > 2*maxGroupRaw {
+		return nil, errors.New("larger than any group")
+	}
+	packed := make([]byte, g.Size)
+	if n, err := r.blob.ReadAt(packed, g.Offset); n < len(packed) {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	// Not every compression has a checksum of its own.
+	if g.Checksum != 0 && crc32.Checksum(packed, castagnoli) != g.Checksum {
+		return nil, errors.New("checksum does not match")
+	}
+	in, err := r.open(bytes.NewReader(packed))
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -66,6 +67,26 @@ func (l *Layer) HasTOC() bool { return l.toc.has() }
 // Blob returns the compressed bytes as a local file; it may pull them, or wait
 // for a compression that is under way.
 func (l *Layer) Blob(ctx context.Context) (Blob, error) { return l.blob.get(ctx, l.faces.Blob) }
+
+// Opener is what Faces may have besides: a way to read the compressed blob that
+// checks each byte on its way, and fails where a byte is not the one that the
+// digest names.
+type Opener interface {
+	Open(ctx context.Context) (io.ReadCloser, error)
+}
+
+// Open reads the compressed blob, which Blob would bring here first. Where its
+// Faces are no [Opener], the bytes are for the caller to check.
+func (l *Layer) Open(ctx context.Context) (io.ReadCloser, error) {
+	if o, ok := l.faces.(Opener); ok {
+		return o.Open(ctx)
+	}
+	b, err := l.Blob(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return os.Open(b.Path)
+}
 
 // Raw gives random access to the uncompressed tar.
 func (l *Layer) Raw(ctx context.Context) (io.ReaderAt, error) { return l.raw.get(ctx, l.faces.Raw) }

@@ -37,6 +37,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var errDamaged = errors.New("table of contents is damaged")
 
+// ErrTOCVersion is a table of contents that another version has written.
+var ErrTOCVersion = errors.New("table of contents is of another version")
+
 // Encode returns the stored form. DecodeTOC reads it back.
 func (t *TOC) Encode() []byte {
 	b := make([]byte, 0, len(t.records)+4*len(t.index)+64*len(t.Groups)+1024)
@@ -71,8 +74,11 @@ func (t *TOC) Encode() []byte {
 // that a damaged table is an error here and not a panic later.
 func DecodeTOC(data []byte) (*TOC, error) {
 	head := len(tocMagic)
-	if len(data) < head+4 || string(data[:head]) != tocMagic {
-		return nil, fmt.Errorf("%w: not of this version", errDamaged)
+	if len(data) < head+4 {
+		return nil, errDamaged
+	}
+	if string(data[:head]) != tocMagic {
+		return nil, ErrTOCVersion
 	}
 	if crc32.Checksum(data[head+4:], castagnoli) != binary.LittleEndian.Uint32(data[head:]) {
 		return nil, fmt.Errorf("%w: checksum differs", errDamaged)

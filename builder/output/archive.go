@@ -3,7 +3,6 @@ package output
 import (
 	"archive/tar"
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +15,7 @@ import (
 	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -53,12 +53,21 @@ func (o *Archive) Write(ctx context.Context, r *Result) error {
 	case o.Path != "":
 		err = toFile(o.Path, write)
 	default:
-		err = write(guardedWriter{"Archive.Writer", o.Writer})
+		err = brokenOff(write(guardedWriter{"Archive.Writer", o.Writer}))
 	}
 	if err != nil {
 		return fmt.Errorf("archive %s: %w", o.Path, err)
 	}
 	return nil
+}
+
+// brokenOff makes an error final that came when a stream was half written: it
+// cannot be written again from its start.
+func brokenOff(err error) error {
+	if d, ok := errors.AsType[*cache.DamagedError](err); ok {
+		return fmt.Errorf("what was written is cut short: %v; do it again", d)
+	}
+	return err
 }
 
 // member is one file of the archive; a name that ends in "/" is a directory.
@@ -129,7 +138,7 @@ func writeTar(ctx context.Context, w io.Writer, files []member) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := writeMember(tw, f); err != nil {
+		if err := writeMember(ctx, tw, f); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
@@ -139,7 +148,7 @@ func writeTar(ctx context.Context, w io.Writer, files []member) error {
 	return buffered.Flush()
 }
 
-func writeMember(tw *tar.Writer, f member) error {
+func writeMember(ctx context.Context, tw *tar.Writer, f member) error {
 	h := &tar.Header{Name: f.name, Typeflag: tar.TypeReg, Mode: 0o644, Size: f.size, ModTime: time.Unix(0, 0)}
 	if strings.HasSuffix(f.name, "/") {
 		h.Typeflag, h.Mode = tar.TypeDir, 0o755
@@ -148,15 +157,5 @@ func writeMember(tw *tar.Writer, f member) error {
 	if err := tw.WriteHeader(h); err != nil {
 		return err
 	}
-	var r io.Reader = bytes.NewReader(f.data)
-	if f.path != "" {
-		file, err := f.open()
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		r = file
-	}
-	_, err := io.Copy(tw, r)
-	return err
+	return f.copyTo(ctx, tw)
 }

@@ -1,14 +1,12 @@
 package output
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/distribution/reference"
@@ -18,23 +16,36 @@ import (
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 const layoutMarker = `{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`
 
-// blob is one blob of an image, in memory or in a file.
+// blob is one blob of an image, in memory or a layer's.
 type blob struct {
 	digest digest.Digest
 	size   int64
 	data   []byte
-	path   string
+	layer  *layer.Layer
+	path   string // of the layer's file
 }
 
-func (b blob) open() (io.ReadCloser, error) {
-	if b.path == "" {
-		return io.NopCloser(bytes.NewReader(b.data)), nil
+// copyTo writes the blob, and fails if a byte of it is wrong.
+func (b blob) copyTo(ctx context.Context, w io.Writer) error {
+	if b.layer == nil {
+		_, err := w.Write(b.data)
+		return err
 	}
-	return os.Open(b.path)
+	r, err := b.layer.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	n, err := io.Copy(w, r)
+	if err == nil && n != b.size {
+		err = fmt.Errorf("%d bytes where %d were announced", n, b.size)
+	}
+	return err
 }
 
 // blobsOf brings all blobs of a result here and returns each once, by digest.
@@ -74,7 +85,7 @@ func imageBlobs(ctx context.Context, img *Image) ([]blob, error) {
 		if b.Descriptor.Digest != m.Layers[n].Digest {
 			return nil, fmt.Errorf("layer %d is %s, the manifest says %s", n+1, b.Descriptor.Digest, m.Layers[n].Digest)
 		}
-		all = append(all, blob{digest: b.Descriptor.Digest, size: b.Descriptor.Size, path: b.Path})
+		all = append(all, blob{digest: b.Descriptor.Digest, size: b.Descriptor.Size, layer: l, path: b.Path})
 	}
 	return all, nil
 }

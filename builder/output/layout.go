@@ -15,6 +15,7 @@ import (
 	"github.com/gofrs/flock"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -59,7 +60,7 @@ func (o *Layout) write(ctx context.Context, r *Result, entries []ocispec.Descrip
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := o.place(b); err != nil {
+		if err := o.place(ctx, b); err != nil {
 			return fmt.Errorf("blob %s: %w", b.digest, err)
 		}
 	}
@@ -68,7 +69,7 @@ func (o *Layout) write(ctx context.Context, r *Result, entries []ocispec.Descrip
 
 // begin makes the directory a layout, unless it is something else.
 func (o *Layout) begin() error {
-	data, err := os.ReadFile(filepath.Join(o.Dir, ocispec.ImageLayoutFile))
+	data, err := readRegular(filepath.Join(o.Dir, ocispec.ImageLayoutFile))
 	if err == nil {
 		var l ocispec.ImageLayout
 		if json.Unmarshal(data, &l) != nil || l.Version != ocispec.ImageLayoutVersion {
@@ -91,32 +92,36 @@ func (o *Layout) begin() error {
 
 // place puts a blob where it belongs, as a link to the store's file where that
 // is possible and lets others read it as well.
-func (o *Layout) place(b blob) error {
+func (o *Layout) place(ctx context.Context, b blob) error {
 	to := filepath.Join(o.Dir, ocispec.ImageBlobsDir, b.digest.Algorithm().String(), b.digest.Encoded())
 	if fi, err := os.Stat(to); err == nil && fi.Mode().IsRegular() && fi.Size() == b.size {
 		return nil
 	}
-	if b.path != "" && readable(b.path) && os.Link(b.path, to) == nil {
-		return nil
-	}
-	return replaceFile(to, func(w io.Writer) error {
-		r, err := b.open()
-		if err != nil {
+	if b.path != "" && readable(b.path) {
+		if err := b.copyTo(ctx, io.Discard); err != nil {
 			return err
 		}
-		defer r.Close()
-		n, err := io.Copy(w, r) // between files: the kernel may share the blocks
-		if err == nil && n != b.size {
-			err = fmt.Errorf("%d bytes where %d were announced", n, b.size)
+		if os.Link(b.path, to) == nil {
+			return nil
 		}
-		return err
-	})
+	}
+	return replaceFile(to, func(w io.Writer) error { return b.copyTo(ctx, w) })
 }
 
 // readable tells whether a link to the file can be read by who may read the layout.
 func readable(path string) bool {
 	fi, err := os.Stat(path)
 	return err == nil && fi.Mode()&0o444 == 0o444
+}
+
+// readRegular reads a file of the folder, which is somebody else's.
+func readRegular(path string) ([]byte, error) {
+	f, err := cache.OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
 }
 
 // changeIndex adds the entries. The lock is between processes that write the
@@ -129,7 +134,7 @@ func (o *Layout) changeIndex(ctx context.Context, entries []ocispec.Descriptor) 
 	defer func() { _ = lock.Close() }()
 	path := filepath.Join(o.Dir, ocispec.ImageIndexFile)
 	index := newIndex()
-	data, err := os.ReadFile(path)
+	data, err := readRegular(path)
 	if err == nil {
 		err = json.Unmarshal(data, index)
 	}

@@ -4,15 +4,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ocibuild/ocibuild/builder"
+	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/source"
 	"github.com/ocibuild/ocibuild/internal/source/registry"
 	"github.com/ocibuild/ocibuild/layer"
@@ -48,6 +50,18 @@ type pushID struct {
 type push struct {
 	done chan struct{}
 	err  error
+}
+
+// again tells whether the push is to begin again: the layer was damaged and has
+// been made again, or the attempt to build it was given up.
+func (p *push) again() bool {
+	select {
+	case <-p.done:
+		_, damaged := errors.AsType[*cache.DamagedError](p.err)
+		return damaged || errors.Is(p.err, context.Canceled)
+	default:
+		return false
+	}
 }
 
 // NewRegistry returns the output that pushes to all these names. Close it when
@@ -150,7 +164,7 @@ func (o *Registry) begin(ctx context.Context, t *target, l *layer.Layer) *push {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	id := pushID{t.repo.Name(), l.DiffID}
-	if p := o.pushes[id]; p != nil {
+	if p := o.pushes[id]; p != nil && (o.closed || !p.again()) {
 		return p
 	}
 	p := &push{done: make(chan struct{})}
@@ -177,13 +191,32 @@ func (o *Registry) pushLayer(ctx context.Context, t *target, l *layer.Layer) err
 	if f, ok := l.Faces().(interface{ Origin() string }); ok {
 		origin = f.Origin()
 	}
-	return o.pushBlob(ctx, t, desc, origin, func(ctx context.Context) (io.ReadCloser, error) {
-		b, err := l.Blob(ctx)
+	var damage atomic.Pointer[error]
+	err = o.pushBlob(ctx, t, desc, origin, func(ctx context.Context) (io.ReadCloser, error) {
+		r, err := l.Open(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return os.Open(b.Path)
+		return &watched{r, &damage}, nil
 	})
+	if d := damage.Load(); err != nil && d != nil {
+		return fmt.Errorf("push blob %s to %s: %w", desc.Digest, t.repo.Name(), *d)
+	}
+	return err
+}
+
+// watched keeps the error of its reader, which net/http words in its own way.
+type watched struct {
+	io.ReadCloser
+	damage *atomic.Pointer[error]
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	if _, ok := errors.AsType[*cache.DamagedError](err); ok {
+		w.damage.Store(&err)
+	}
+	return n, err
 }
 
 type opener = func(context.Context) (io.ReadCloser, error)

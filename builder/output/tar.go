@@ -35,7 +35,7 @@ func (o *Tar) Write(ctx context.Context, r *Result) error {
 	case o.Path != "":
 		err = toFile(o.Path, write)
 	default:
-		err = write(guardedWriter{"Tar.Writer", o.Writer})
+		err = brokenOff(write(guardedWriter{"Tar.Writer", o.Writer}))
 	}
 	if err != nil {
 		return fmt.Errorf("tar %s: %w", o.Path, err)

@@ -40,16 +40,13 @@ func (c *cli) push(ctx context.Context, f *registryFlags, from, dest, platform s
 	if err != nil {
 		return err
 	}
-	r, err := s.result(ctx, from, p, to)
-	if err != nil {
-		return err
-	}
 	sink, err := output.NewRegistry(s.registries, to)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, sink.Close()) }()
-	if err := sink.Write(ctx, r); err != nil {
+	r, err := s.hand(ctx, sink, from, p, to)
+	if err != nil {
 		return err
 	}
 	return c.transferred("pushed", r.Digest().String(), to, s)

@@ -46,11 +46,8 @@ func (c *cli) save(ctx context.Context, arg, to, format, platform string) error 
 	if _, ok := named.(reference.Digested); !ok {
 		names = []string{named.String()}
 	}
-	r, err := s.result(ctx, arg, p, names...)
-	if err != nil {
-		return err
-	}
-	return sink.Write(ctx, r)
+	_, err = s.hand(ctx, sink, arg, p, names...)
+	return err
 }
 
 func (c *cli) saveSink(to, format string) (builder.Sink, error) {

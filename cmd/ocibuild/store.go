@@ -47,6 +47,7 @@ func (c *cli) openStore(f *registryFlags) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
+	dir.OnDamage = func(e *cache.DamagedError) { fmt.Fprintf(c.stderr, "ocibuild: %v; it was set aside\n", e) }
 	return &store{
 		dir: dir, registries: registries,
 		images: &source.Images{Store: &faces.Store{Dir: dir}, Registries: registries},
@@ -134,6 +135,25 @@ func (s *store) result(ctx context.Context, arg string, p *ocispec.Platform, nam
 		r.Images = append(r.Images, finished(img))
 	}
 	return r, nil
+}
+
+// hand gives a sink what a name stands for, once more for each layer that turns
+// out to be damaged on the way and is pulled again.
+func (s *store) hand(ctx context.Context, sink builder.Sink, arg string, p *ocispec.Platform, names ...string) (r *builder.Result, err error) {
+	damaged := false
+	err = cache.Healed(func() error {
+		s.images.Store = &faces.Store{Dir: s.dir}
+		if r, err = s.result(ctx, arg, p, names...); err == nil {
+			err = sink.Write(ctx, r)
+		}
+		_, now := errors.AsType[*cache.DamagedError](err)
+		damaged = damaged || now
+		return err
+	})
+	if err != nil && damaged {
+		err = fmt.Errorf("image %q is damaged in the store and cannot be pulled again: build or load it again: %w", familiar(arg), err)
+	}
+	return r, err
 }
 
 func (s *store) missing(arg string) error {

@@ -183,7 +183,12 @@ func (m *making) Raw(ctx context.Context) (io.ReaderAt, error) {
 	if err := m.wait(ctx); err != nil {
 		return nil, err
 	}
-	return rawOf(m.store.Dir, m.blob, m.toc, m.diffID)
+	raw, err := rawOf(m.store.Dir, m.blob, m.toc, m.diffID)
+	if err != nil {
+		return nil, err
+	}
+	d := m.blob.Descriptor
+	return &suspect{raw, &stored{store: m.store, layer: cache.Layer{DiffID: m.diffID, Digest: d.Digest, Size: d.Size, MediaType: d.MediaType}}}, nil
 }
 
 // Awaited returns a layer that another process is making in the same store:

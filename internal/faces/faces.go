@@ -132,7 +132,7 @@ func (f *stored) TOC(ctx context.Context) (*layer.TOC, error) {
 	}
 	toc, err := f.scan(ctx)
 	if err != nil {
-		return nil, f.failed(err)
+		return nil, f.failed(f.diagnose(err))
 	}
 	return toc, f.store.Dir.WriteTOC(f.layer.DiffID, toc.Encode())
 }
@@ -145,6 +145,9 @@ func (f *stored) readTOC() *layer.TOC {
 	}
 	toc, err := layer.DecodeTOC(data)
 	if err != nil {
+		if !errors.Is(err, layer.ErrTOCVersion) {
+			f.store.Dir.DamagedTOC(f.layer.DiffID, err)
+		}
 		return nil
 	}
 	return toc
@@ -229,15 +232,15 @@ func (f *stored) Raw(ctx context.Context) (io.ReaderAt, error) {
 	}
 	raw, err := rawOf(f.store.Dir, blob, toc, f.layer.DiffID)
 	if err != nil {
-		return nil, f.failed(err)
+		return nil, f.failed(f.diagnose(err))
 	}
-	return raw, nil
+	return &suspect{raw, f}, nil
 }
 
 // rawOf gives random access to a blob's tar: by its groups where it has them,
 // otherwise by decompressing it once into a nameless file.
 func rawOf(dir *cache.Dir, blob layer.Blob, toc *layer.TOC, diffID digest.Digest) (io.ReaderAt, error) {
-	f, err := os.Open(blob.Path)
+	f, err := dir.OpenBlob(blob.Descriptor.Digest)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/layer"
 	"github.com/ocibuild/ocibuild/layer/tree"
 )
@@ -182,7 +183,7 @@ func Unpack(ctx context.Context, l Layer, to string, o tree.ApplyOptions) error 
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return err
 	}
-	blob, err := os.Open(l.Blob)
+	blob, err := cache.OpenRegular(l.Blob)
 	if err != nil {
 		return err
 	}

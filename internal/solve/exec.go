@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -76,13 +77,31 @@ func (j *execJob) run(ctx context.Context, previous Previous) ([][]Layer, error)
 		x, tail, err = j.exec(ctx, client)
 	}
 	if err != nil {
-		return nil, err
+		return nil, j.diagnose(ctx, err)
 	}
 	if !j.valid(x.ExitCode) {
 		_ = x.Discard() // the command's own failure is what counts
 		return nil, &ExitError{Args: j.op.Args, Code: x.ExitCode, Output: tail, Reason: cmp.Or(x.Reason, x.Exceeded, x.Hint)}
 	}
 	return j.commit(ctx, x, previous)
+}
+
+// diagnose finds out whether the worker failed because a blob that it unpacked is
+// damaged.
+func (j *execJob) diagnose(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	for _, in := range j.inputs {
+		for _, l := range in {
+			if d, derr := l.Descriptor(ctx); derr == nil {
+				if damage := j.s.Faces.Dir.VerifyBlob(d.Digest, d.Size); damage != nil && !errors.Is(damage, fs.ErrNotExist) {
+					return fmt.Errorf("%w; %w", damage, err)
+				}
+			}
+		}
+	}
+	return err
 }
 
 func (j *execJob) valid(code int) bool {

@@ -253,12 +253,14 @@ func (l *lookup) image(ctx context.Context, root ocispec.Descriptor) (*Image, er
 
 func (l *lookup) document(ctx context.Context, desc ocispec.Descriptor) (*document, error) {
 	raw, err := l.images.Store.Dir.ReadBlob(desc.Digest, l.images.Limits.OrDefault().MaxManifest)
-	if err != nil && l.documents != nil {
+	if from := l.origin(err); from != nil {
+		damage := err
 		var got ocispec.Descriptor
-		if raw, got, err = l.documents.Manifest(ctx, desc.Digest.String()); err == nil {
+		if raw, got, err = from.Manifest(ctx, desc.Digest.String()); err == nil {
 			desc.MediaType = cmp.Or(desc.MediaType, got.MediaType)
 			err = l.keep(ctx, raw, desc.Digest)
 		}
+		err = l.lost(damage, err)
 	}
 	if err != nil {
 		return nil, err
@@ -308,18 +310,39 @@ func (l *lookup) config(ctx context.Context, desc ocispec.Descriptor) ([]byte, e
 	if err == nil && int64(len(raw)) != desc.Size {
 		return nil, fmt.Errorf("%s has %d bytes, %d were announced", desc.Digest, len(raw), desc.Size)
 	}
-	if err == nil || l.documents == nil {
+	from := l.origin(err)
+	if from == nil {
 		return raw, err
 	}
-	r, err := l.documents.Fetch(ctx, desc, 0)
-	if err != nil {
-		return nil, err
+	r, ferr := from.Fetch(ctx, desc, 0)
+	if ferr != nil {
+		return nil, l.lost(err, ferr)
 	}
 	defer r.Close()
 	if raw, err = io.ReadAll(r); err != nil { // Fetch bounds it by desc.Size, which was checked
 		return nil, err
 	}
 	return raw, l.keep(ctx, raw, desc.Digest)
+}
+
+// origin is where a document can be had that reading it from the store has failed
+// for: of an image of the store, only a damaged one is asked for.
+func (l *lookup) origin(err error) *registry.Repository {
+	if _, damaged := errors.AsType[*cache.DamagedError](err); damaged && l.documents == nil {
+		return l.layers
+	}
+	if err == nil {
+		return nil
+	}
+	return l.documents
+}
+
+// lost says of a damaged document why it cannot be had again, if it cannot.
+func (l *lookup) lost(damage, err error) error {
+	if _, damaged := errors.AsType[*cache.DamagedError](damage); !damaged || err == nil {
+		return err
+	}
+	return fmt.Errorf("%w; it cannot be pulled again (%w): build or load the image again", damage, err)
 }
 
 func (l *lookup) keep(ctx context.Context, data []byte, d digest.Digest) error {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
@@ -50,14 +51,20 @@ func (l *Layout) Close() error { return l.root.Close() }
 // Find returns the digest of what has the tag. An empty tag is the only entry,
 // or else "latest".
 func (l *Layout) Find(tag string) (digest.Digest, error) {
-	f, err := l.root.Open("index.json")
+	f, err := l.open("index.json")
 	if err != nil {
 		return "", fmt.Errorf("OCI layout %s: %w", l.dir, pathless(err))
 	}
 	defer f.Close()
-	var index ocispec.Index
+	var index struct {
+		ocispec.Index
+		Layers, Config json.RawMessage
+	}
 	if err := json.NewDecoder(io.LimitReader(f, maxLayoutIndex)).Decode(&index); err != nil {
 		return "", fmt.Errorf("OCI layout %s: index.json: %w", l.dir, err)
+	}
+	if index.Layers != nil || index.Config != nil { // two meanings, as with a manifest
+		return "", fmt.Errorf("OCI layout %s: index.json is an image and an index at once", l.dir)
 	}
 	if tag == "" && len(index.Manifests) == 1 {
 		return index.Manifests[0].Digest, nil
@@ -88,10 +95,7 @@ func (l *Layout) document(ctx context.Context, store *cache.Dir, d ocispec.Descr
 	if depth > maxIndexDepth {
 		return fmt.Errorf("indexes nested deeper than %d", maxIndexDepth)
 	}
-	if err := l.blob(ctx, store, d); err != nil {
-		return err
-	}
-	data, err := store.ReadBlob(d.Digest, l.Limits.OrDefault().MaxManifest)
+	data, err := l.small(ctx, store, d, l.Limits.OrDefault().MaxManifest)
 	if err != nil {
 		return err
 	}
@@ -110,12 +114,49 @@ func (l *Layout) document(ctx context.Context, store *cache.Dir, d ocispec.Descr
 		}
 		return nil
 	}
-	for _, b := range append([]ocispec.Descriptor{doc.config}, doc.parts...) {
+	if _, err := l.small(ctx, store, doc.config, l.Limits.OrDefault().MaxConfig); err != nil {
+		return err
+	}
+	for _, b := range doc.parts {
 		if err := l.blob(ctx, store, b); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// small copies a manifest or a config and reads it. Where the store's own copy
+// is damaged, the layout's takes its place.
+func (l *Layout) small(ctx context.Context, store *cache.Dir, d ocispec.Descriptor, limit int64) (data []byte, err error) {
+	err = cache.Healed(func() error {
+		if err := l.blob(ctx, store, d); err != nil {
+			return err
+		}
+		data, err = store.ReadBlob(d.Digest, limit)
+		return err
+	})
+	return data, err
+}
+
+// open opens a file of the folder. Anything but a regular file is refused before
+// it is opened: a pipe would be waited for.
+func (l *Layout) open(name string) (*os.File, error) {
+	fi, err := l.root.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, cache.ErrNotRegular
+	}
+	f, err := l.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if fi, err = f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		f.Close()
+		return nil, errors.Join(err, cache.ErrNotRegular)
+	}
+	return f, nil
 }
 
 // blob copies one blob that the store has not.
@@ -126,7 +167,7 @@ func (l *Layout) blob(ctx context.Context, store *cache.Dir, d ocispec.Descripto
 	if size, ok := store.HasBlob(d.Digest); ok && (d.Size < 0 || size == d.Size) {
 		return nil
 	}
-	f, err := l.root.Open(filepath.Join("blobs", d.Digest.Algorithm().String(), d.Digest.Encoded()))
+	f, err := l.open(filepath.Join("blobs", d.Digest.Algorithm().String(), d.Digest.Encoded()))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("it has no blob %s", d.Digest)
 	}

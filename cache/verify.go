@@ -1,0 +1,157 @@
+package cache
+
+import (
+	"fmt"
+	"hash"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// OpenVerified opens a blob of that size whose bytes are checked on their way:
+// the last of them are given out only when all have the digest. Otherwise the
+// blob is set aside and the error a [*DamagedError].
+func (d *Dir) OpenVerified(dgst digest.Digest, size int64) (io.ReadCloser, error) {
+	f, err := d.OpenBlob(dgst)
+	if err != nil {
+		return nil, err
+	}
+	v := &verified{dir: d, dgst: dgst, size: size, f: f, hash: dgst.Algorithm().Hash()}
+	if size == 0 {
+		if err := v.check(); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+// VerifyBlob reads a blob to its end; the error is that of OpenVerified.
+func (d *Dir) VerifyBlob(dgst digest.Digest, size int64) error {
+	r, err := d.OpenVerified(dgst, size)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.Copy(io.Discard, r)
+	return err
+}
+
+// verified reads a blob and hashes it.
+type verified struct {
+	dir  *Dir
+	dgst digest.Digest
+	size int64
+	f    *os.File
+	hash hash.Hash
+	n    int64 // bytes read
+	err  error // how it ended
+}
+
+// Read implements io.Reader.
+func (v *verified) Read(p []byte) (int, error) {
+	n, last, err := v.next(p)
+	v.hash.Write(p[:n])
+	if last {
+		err = v.check()
+	}
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// next reads some bytes, which are to be hashed, and tells whether they are the
+// last.
+func (v *verified) next(p []byte) (n int, last bool, err error) {
+	if v.err != nil || len(p) == 0 {
+		return 0, false, v.err
+	}
+	if v.n == v.size {
+		v.err = io.EOF
+		return 0, false, v.err
+	}
+	n, err = v.f.Read(p[:min(int64(len(p)), v.size-v.n)])
+	v.n += int64(n)
+	switch {
+	case err == io.EOF:
+		v.err = v.damaged(fmt.Errorf("%d bytes, not %d", v.n, v.size))
+	case err != nil && isDamage(err):
+		v.err = v.damaged(err)
+	case err != nil:
+		v.err = fmt.Errorf("blob %s: %w", v.dgst, err)
+	}
+	return n, v.err == nil && v.n == v.size, v.err
+}
+
+// check compares what was hashed, which must be everything.
+func (v *verified) check() error {
+	if got := digest.NewDigest(v.dgst.Algorithm(), v.hash); got != v.dgst {
+		v.err = v.damaged(&DigestError{got, v.dgst})
+		return v.err
+	}
+	if fi, err := v.f.Stat(); err == nil && fi.Size() != v.size {
+		v.err = v.damaged(fmt.Errorf("%d bytes, not %d", fi.Size(), v.size))
+	}
+	return v.err
+}
+
+func (v *verified) damaged(why error) error {
+	return v.dir.setAside("blob "+v.dgst.String(), v.dir.BlobPath(v.dgst), v.f, why)
+}
+
+const (
+	verifyChunk  = 256 << 10
+	verifyChunks = 4
+)
+
+// WriteTo implements io.WriterTo. It hashes while it writes, so that the check
+// takes no time of its own where there is a second processor.
+func (v *verified) WriteTo(w io.Writer) (int64, error) {
+	free, full, done := make(chan []byte, verifyChunks), make(chan []byte, verifyChunks), make(chan struct{})
+	for range min(verifyChunks, v.size/verifyChunk+1) {
+		free <- make([]byte, min(verifyChunk, max(v.size, 1)))
+	}
+	go func() {
+		defer close(done)
+		for p := range full {
+			v.hash.Write(p)
+			free <- p[:cap(p)]
+		}
+	}()
+	hashed := func() {
+		if full != nil {
+			close(full)
+			<-done
+			full = nil
+		}
+	}
+	defer hashed()
+	var written int64
+	for {
+		p := <-free // it was written before, since nobody else takes any
+		n, last, err := v.next(p)
+		if err == io.EOF {
+			return written, nil
+		}
+		if err != nil {
+			return written, err
+		}
+		full <- p[:n]
+		if last {
+			hashed()
+			if err := v.check(); err != nil {
+				return written, err
+			}
+		}
+		m, err := w.Write(p[:n])
+		written += int64(m)
+		if err != nil || last {
+			return written, err
+		}
+	}
+}
+
+// Close implements io.Closer.
+func (v *verified) Close() error { return v.f.Close() }
