@@ -48,13 +48,13 @@ func TestF2NilIsAnOptionError(t *testing.T) {
 	for field, change := range map[string]func(*Options){
 		"secret":      func(o *Options) { o.Secrets = []Secret{{ID: "s"}} },
 		"sinks":       func(o *Options) { o.Sinks = []Sink{nil} },
-		"sinks ":      func(o *Options) { o.Sinks = []Sink{(*sinkFuncs)(nil)} },
+		"sinks/typed": func(o *Options) { o.Sinks = []Sink{(*sinkFuncs)(nil)} },
 		"context":     func(o *Options) { o.Context, o.ContextData = "", (*strings.Reader)(nil) },
 		"compression": func(o *Options) { o.Compression = (*nilCompression)(nil) },
 	} {
 		_, err := p.try(change)
 		var oe *OptionError
-		if !errors.As(err, &oe) || oe.Field != strings.TrimSpace(field) {
+		if !errors.As(err, &oe) || oe.Field != strings.TrimSuffix(field, "/typed") {
 			t.Errorf("%s: error %v", field, err)
 		}
 	}

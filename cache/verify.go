@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -132,7 +133,7 @@ func (v *verified) WriteTo(w io.Writer) (int64, error) {
 	for {
 		p := <-free // it was written before, since nobody else takes any
 		n, last, err := v.next(p)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return written, nil
 		}
 		if err != nil {

@@ -95,6 +95,15 @@ func (w *Writer) Add(e Entry, content io.Reader) error {
 	return w.err
 }
 
+// fits refuses an entry before any of it is read: its size may be one that a hole
+// makes up.
+func (w *Writer) fits(size int64) error {
+	if w.most > 0 && w.off+int64(len(w.raw))+size+endOfTar > w.most {
+		return fmt.Errorf("layer is larger than %d bytes", w.most)
+	}
+	return nil
+}
+
 func (w *Writer) add(e Entry, content io.Reader) error {
 	if err := checkEntry(&e); err != nil {
 		return err
@@ -111,9 +120,8 @@ func (w *Writer) add(e Entry, content io.Reader) error {
 		}
 	}
 	size := int64(len(w.head)) + e.Size + padding(e.Size)
-	// Before any of it is read: the size may be one that a hole makes up.
-	if w.most > 0 && w.off+int64(len(w.raw))+size+endOfTar > w.most {
-		return fmt.Errorf("layer is larger than %d bytes", w.most)
+	if err := w.fits(size); err != nil {
+		return err
 	}
 	large := size > maxGroup
 	if large || int64(len(w.raw))+size > maxGroup {

@@ -65,7 +65,7 @@ func (o *Archive) Write(ctx context.Context, r *Result) error {
 // cannot be written again from its start.
 func brokenOff(err error) error {
 	if d, ok := errors.AsType[*cache.DamagedError](err); ok {
-		return fmt.Errorf("what was written is cut short: %v; do it again", d)
+		return fmt.Errorf("what was written is cut short: %s; do it again", d.Error())
 	}
 	return err
 }

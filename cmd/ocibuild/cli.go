@@ -126,7 +126,7 @@ func (c *cli) interruptible(ctx context.Context, f func(context.Context) error) 
 		select {
 		case <-c.signals:
 			if late != nil {
-				os.Exit(exitInterrupted)
+				os.Exit(exitInterrupted) //nolint:gocritic // asked a second time, it waits for nothing
 			}
 			cancel(errInterrupted)
 			late = time.After(grace)

@@ -65,7 +65,7 @@ func TestReader(t *testing.T) {
 }
 
 func TestJoinLeavesOneErrorBare(t *testing.T) {
-	if failure.Join(nil, nil) != nil || failure.Join(nil, io.EOF, nil) != io.EOF {
+	if failure.Join(nil, nil) != nil || failure.Join(nil, io.EOF, nil) != io.EOF { //nolint:errorlint // the very one
 		t.Error("one error was wrapped")
 	}
 	if err := failure.Join(io.EOF, io.ErrNoProgress); !errors.Is(err, io.EOF) || !errors.Is(err, io.ErrNoProgress) {

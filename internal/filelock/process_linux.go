@@ -85,5 +85,5 @@ func openProcess(path string) (*processFile, error) {
 
 func idOf(fi fs.FileInfo) fileID {
 	st, _ := fi.Sys().(*syscall.Stat_t)
-	return fileID{uint64(st.Dev), st.Ino} //nolint:unconvert // not everywhere 64 bits
+	return fileID{uint64(st.Dev), st.Ino}
 }

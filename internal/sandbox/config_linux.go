@@ -11,6 +11,16 @@ import (
 	"github.com/ocibuild/ocibuild/internal/sandbox/stage"
 )
 
+// answered has calls of the step answered that the kernel cannot.
+func (s *Spec) answered(c *stage.Config) {
+	if s.Owners {
+		c.Notify = notify.Filter()
+	}
+	if s.Chroot && !mayElevate(c) && notify.Supported() == nil {
+		c.Proc = notify.ProcFilter()
+	}
+}
+
 // config checks a Spec and says it in the stage's words.
 func (s *Spec) config() (*stage.Config, error) {
 	if err := s.validate(); err != nil {
@@ -49,12 +59,7 @@ func (s *Spec) config() (*stage.Config, error) {
 	for _, e := range s.Emulators {
 		c.Emulators = append(c.Emulators, stage.Emulator{File: e.File, Rule: e.Rule})
 	}
-	if s.Owners {
-		c.Notify = notify.Filter()
-	}
-	if s.Chroot && !mayElevate(c) && notify.Supported() == nil {
-		c.Proc = notify.ProcFilter()
-	}
+	s.answered(c)
 	if !s.Insecure {
 		if c.Seccomp, err = filter(); err != nil {
 			return nil, err

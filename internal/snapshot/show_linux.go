@@ -286,7 +286,7 @@ func StillShown(file, original string) (bool, error) {
 	defer f.Close()
 	got := make([]byte, len(want))
 	n, err := io.ReadFull(f, got)
-	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return false, err
 	}
 	return bytes.Equal(got[:n], want), nil

@@ -94,7 +94,7 @@ func (t *Temp) Dir(name string) (string, error) {
 
 // Close removes the directory.
 func (t *Temp) Close() error {
-	defer t.lock.Close()
+	defer func() { _ = t.lock.Close() }()
 	return os.RemoveAll(t.Path)
 }
 
@@ -125,7 +125,7 @@ func SweepOne(path string, rescue func(string) error) (gone bool, err error) {
 	case lock == nil || err != nil:
 		return false, err
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	if rescue != nil {
 		err = rescue(path)
 	}

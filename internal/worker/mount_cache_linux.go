@@ -181,7 +181,7 @@ func moveFar(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	if err := copyTree(ctx, from, near); err != nil {
 		return err
 	}

@@ -76,6 +76,6 @@ func removeUnused(path string) error {
 	if err != nil || dir == nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	return os.RemoveAll(path)
 }

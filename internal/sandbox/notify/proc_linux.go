@@ -129,11 +129,12 @@ func (s *supervisor) procPlace(name uint64, follow bool) (place string, done fun
 func (s *supervisor) ofProcess(parts []string, text string, follow bool) (string, bool) {
 	caller := strconv.FormatUint(uint64(s.req.pid), 10)
 	group := ""
+	follow = follow || len(parts) > 1
 	switch first := parts[0]; {
-	case first == "self" && (follow || len(parts) > 1):
+	case first == "self" && follow:
 		group = status("/proc/"+caller, "Tgid")
 		parts[0] = group
-	case first == "thread-self" && (follow || len(parts) > 1):
+	case first == "thread-self" && follow:
 		group = status("/proc/"+caller, "Tgid")
 		parts[0] = group + "/task/" + caller
 	case first == "" || first[0] < '0' || first[0] > '9':
@@ -144,9 +145,19 @@ func (s *supervisor) ofProcess(parts []string, text string, follow bool) (string
 		}
 		group = first
 	}
-	// Behind a link to a file of the step, links would lead us elsewhere.
-	deep := len(parts) > 2 && (parts[1] == "root" || parts[1] == "cwd" || parts[1] == "exe") || len(parts) > 3 && parts[1] == "fd"
-	return "/proc/" + strings.Join(parts, "/"), group != "" && !deep
+	return "/proc/" + strings.Join(parts, "/"), group != "" && !behindLink(parts)
+}
+
+// behindLink tells whether a path goes through a link to a file of the step, behind
+// which links would lead us elsewhere.
+func behindLink(parts []string) bool {
+	switch {
+	case len(parts) > 3:
+		return slices.Contains([]string{"root", "cwd", "exe", "fd"}, parts[1])
+	case len(parts) > 2:
+		return slices.Contains([]string{"root", "cwd", "exe"}, parts[1])
+	}
+	return false
 }
 
 // procRoot is the root directory of a process, "" if it may not be known.

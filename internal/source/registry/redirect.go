@@ -56,7 +56,7 @@ func proxyFault(req *http.Request, proxy *url.URL, err error) error {
 	case errors.As(err, &op) && (op.Op == "proxyconnect" || op.Op == "dial"):
 		return &ProxyError{Proxy: proxy.Host, Err: op.Err}
 	case req.URL.Scheme == "https" && isStatusText(err.Error()): // all that net/http says of the answer to CONNECT
-		return &ProxyError{Proxy: proxy.Host, Err: fmt.Errorf("it answers %s", err)}
+		return &ProxyError{Proxy: proxy.Host, Err: fmt.Errorf("it answers %w", err)}
 	}
 	return err
 }

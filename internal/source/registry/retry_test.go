@@ -246,7 +246,7 @@ func TestD2ADeadProxyIsNamed(t *testing.T) {
 		wantError(t, got, "proxy proxy.example:3128: ")
 	}
 	other := errors.New("something else")
-	if got := proxyFault(req, &url.URL{Host: "p"}, other); got != other {
+	if got := proxyFault(req, &url.URL{Host: "p"}, other); got != other { //nolint:errorlint // the very one
 		t.Errorf("got %v", got)
 	}
 }
