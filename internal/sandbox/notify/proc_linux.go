@@ -33,7 +33,7 @@ var procCalls = []call{
 	{number: unix.SYS_READLINKAT, only: here, handle: func(s *supervisor) reply {
 		return s.procReadlink(s.req.args[1], s.req.args[2], s.req.args[3])
 	}},
-	{number: unix.SYS_NEWFSTATAT, only: here, handle: func(s *supervisor) reply {
+	{number: sysFstatat, only: here, handle: func(s *supervisor) reply {
 		return s.procStat(s.req.args[1], s.req.args[2], s.flags(3))
 	}},
 	{number: unix.SYS_STATX, only: here, handle: (*supervisor).procStatx},
