@@ -34,7 +34,7 @@ type DigestError struct{ Got, Want digest.Digest }
 
 // Error implements error.
 func (e *DigestError) Error() string {
-	return fmt.Sprintf("digest mismatch: the bytes have the digest %s, not %s", e.Got, e.Want)
+	return fmt.Sprintf("digest mismatch: got %s, want %s", e.Got, e.Want)
 }
 
 // ErrNotRegular is why a pipe, a device or a directory is not opened.

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -29,12 +30,7 @@ func (d *Dir) FetchBlob(ctx context.Context, want digest.Digest, size int64, fet
 		return fmt.Errorf("blob %q: %w", want, err)
 	}
 	if size < minPartial || want.Algorithm() != digest.SHA256 {
-		r, err := fetch(0)
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		return d.PutBlob(ctx, r, want, size)
+		return d.fetchWhole(ctx, want, size, fetch)
 	}
 	d.sweepPartial()
 	w, err := d.resume(want, size)
@@ -44,11 +40,12 @@ func (d *Dir) FetchBlob(ctx context.Context, want digest.Digest, size int64, fet
 	defer func() { w.keep() }()
 	resumed := w.size > 0
 	for {
-		if err := w.append(ctx, size, fetch); err != nil {
+		from, err := w.append(ctx, size, fetch)
+		if err != nil {
 			return err
 		}
-		err := w.commit(want)
-		if err == nil || !resumed {
+		err = w.commit(want)
+		if err == nil || !resumed && !rejectWrong(from, err) {
 			return err
 		}
 		resumed = false // the part that was kept may be to blame
@@ -57,6 +54,32 @@ func (d *Dir) FetchBlob(ctx context.Context, want digest.Digest, size int64, fet
 			return fmt.Errorf("blob %s: %w", want, err)
 		}
 		w = again
+	}
+}
+
+// Rejecter is what the reader of a fetch may be besides: it is told why its bytes
+// cannot be the blob, and reports whether another fetch may bring others.
+type Rejecter interface{ Reject(why error) bool }
+
+// rejectWrong rejects bytes that have another digest.
+func rejectWrong(from io.Reader, err error) bool {
+	wrong, ok := errors.AsType[*DigestError](err)
+	r, can := from.(Rejecter)
+	return ok && can && r.Reject(wrong)
+}
+
+// fetchWhole is FetchBlob for a blob of which no part is kept.
+func (d *Dir) fetchWhole(ctx context.Context, want digest.Digest, size int64, fetch func(offset int64) (io.ReadCloser, error)) error {
+	for {
+		r, err := fetch(0)
+		if err != nil {
+			return err
+		}
+		err = d.PutBlob(ctx, r, want, size)
+		r.Close()
+		if err == nil || !rejectWrong(r, err) {
+			return err
+		}
 	}
 }
 
@@ -93,25 +116,25 @@ func (d *Dir) resume(want digest.Digest, size int64) (*partialBlob, error) {
 	return w, nil
 }
 
-// append fetches what is missing.
-func (w *partialBlob) append(ctx context.Context, size int64, fetch func(offset int64) (io.ReadCloser, error)) error {
+// append fetches what is missing, and returns whom it came from.
+func (w *partialBlob) append(ctx context.Context, size int64, fetch func(offset int64) (io.ReadCloser, error)) (io.Reader, error) {
 	if w.size >= size {
-		return nil
+		return nil, nil
 	}
 	r, err := fetch(w.size)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer r.Close()
 	if err := w.Fill(ctx, io.LimitReader(r, size-w.size+1)); err != nil {
-		return err
+		return nil, err
 	}
 	if w.size != size {
 		got := w.size
 		w.Abort()
-		return fmt.Errorf("%d bytes where %d were announced", got, size)
+		return nil, fmt.Errorf("%d bytes where %d were announced", got, size)
 	}
-	return nil
+	return r, nil
 }
 
 // keep leaves an unfinished file to the next who wants the blob.

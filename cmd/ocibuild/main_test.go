@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "interrupted": interrupted, "nothing-left": nothingLeft, "no-groups": noGroups,
 			"busybox-image": busyboxImage, "registry": startRegistry, "same": same, "web": startWeb, "git-server": startGit, "list-layers": listLayers,
-			"damage": damage,
+			"damage": damage, "wrong-mirror": wrongMirror,
 		},
 	})
 }

@@ -153,16 +153,26 @@ func (f *stored) readTOC() *layer.TOC {
 	return toc
 }
 
-// scan reads the blob once, from the store or from its origin, and checks
-// both of its digests.
+// scan reads the blob, from the store or from its origin; again, where a mirror
+// had it wrong.
 func (f *stored) scan(ctx context.Context) (*layer.TOC, error) {
-	blob, err := f.open(ctx)
-	if err != nil {
-		return nil, err
+	for {
+		blob, err := f.open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		toc, err := f.scanBlob(ctx, blob)
+		blob.Close()
+		if r, ok := blob.(cache.Rejecter); err == nil || !ok || !r.Reject(err) {
+			return toc, err
+		}
 	}
-	defer blob.Close()
-	verify := f.layer.Digest.Verifier()
-	compressed := io.TeeReader(io.LimitReader(blob, f.layer.Size+1), verify)
+}
+
+// scanBlob reads the blob once and checks both of its digests.
+func (f *stored) scanBlob(ctx context.Context, blob io.Reader) (*layer.TOC, error) {
+	hash := f.layer.Digest.Algorithm().Hash()
+	compressed := io.TeeReader(io.LimitReader(blob, f.layer.Size+1), hash)
 	raw, err := layer.NewReader(compressed, f.layer.MediaType)
 	if err != nil {
 		return nil, err
@@ -175,8 +185,8 @@ func (f *stored) scan(ctx context.Context) (*layer.TOC, error) {
 	if _, err := io.Copy(io.Discard, compressed); err != nil { // what may follow the last member
 		return nil, err
 	}
-	if !verify.Verified() {
-		return nil, errors.New("the bytes do not have the digest of the manifest")
+	if got := digest.NewDigest(f.layer.Digest.Algorithm(), hash); got != f.layer.Digest {
+		return nil, &cache.DigestError{Got: got, Want: f.layer.Digest}
 	}
 	if diffID != f.layer.DiffID {
 		return nil, wrongTar(diffID, f.layer.DiffID)

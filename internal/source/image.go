@@ -314,15 +314,23 @@ func (l *lookup) config(ctx context.Context, desc ocispec.Descriptor) ([]byte, e
 	if from == nil {
 		return raw, err
 	}
-	r, ferr := from.Fetch(ctx, desc, 0)
-	if ferr != nil {
+	if ferr := l.fetch(ctx, from, desc); ferr != nil {
 		return nil, l.lost(err, ferr)
 	}
-	defer r.Close()
-	if raw, err = io.ReadAll(r); err != nil { // Fetch bounds it by desc.Size, which was checked
-		return nil, err
+	return l.images.Store.Dir.ReadBlob(desc.Digest, desc.Size) // which was checked
+}
+
+// fetch brings a blob into the store.
+func (l *lookup) fetch(ctx context.Context, from *registry.Repository, desc ocispec.Descriptor) error {
+	dir := l.images.Store.Dir
+	unlock, err := dir.Lock(ctx, "blob "+desc.Digest.String())
+	if err != nil {
+		return err
 	}
-	return raw, l.keep(ctx, raw, desc.Digest)
+	defer unlock()
+	return dir.FetchBlob(ctx, desc.Digest, desc.Size, func(offset int64) (io.ReadCloser, error) {
+		return from.Fetch(ctx, desc, offset)
+	})
 }
 
 // origin is where a document can be had that reading it from the store has failed

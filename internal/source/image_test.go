@@ -28,16 +28,16 @@ import (
 
 // shelf is a registry in this process that notes what it is asked for.
 type shelf struct {
-	host string
-	mu   sync.Mutex
-	log  []string
-	hook http.HandlerFunc // answers everything but the ping, if set
+	host  string
+	mu    sync.Mutex
+	log   []string
+	inner http.Handler
+	hook  http.HandlerFunc // answers everything but the ping, if set
 }
 
 func newShelf(t *testing.T) *shelf {
 	t.Helper()
-	s := &shelf{}
-	inner := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
+	s := &shelf{inner: ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		hook := s.hook
@@ -49,8 +49,9 @@ func newShelf(t *testing.T) *shelf {
 			hook(w, r)
 			return
 		}
-		inner.ServeHTTP(w, r)
+		s.inner.ServeHTTP(w, r)
 	}))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	t.Cleanup(srv.Close)
 	s.host = strings.TrimPrefix(srv.URL, "http://")
 	return s

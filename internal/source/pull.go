@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/layer"
 )
 
@@ -82,6 +83,12 @@ type progressReader struct {
 	io.ReadCloser
 	n      int64
 	report func(int64)
+}
+
+// Reject implements cache.Rejecter.
+func (p *progressReader) Reject(why error) bool {
+	r, ok := p.ReadCloser.(cache.Rejecter)
+	return ok && r.Reject(why)
 }
 
 func (p *progressReader) Read(b []byte) (int, error) {

@@ -31,6 +31,7 @@ type Error struct {
 	Status int    // of the answer; 0 if there was none
 	Err    error
 
+	mirror     bool   // it is a mirror
 	user       string // whose credentials were shown
 	withheld   string // token server that was not shown the credentials
 	retryAfter time.Duration
@@ -39,11 +40,15 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string {
+	who := "registry " + e.Host
+	if e.mirror {
+		who = "mirror " + e.Host
+	}
 	switch {
 	case e.Status == http.StatusNotFound:
-		return "not found in registry " + e.Host
+		return "not found in " + who
 	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
-		msg := "registry " + e.Host + " refuses access"
+		msg := who + " refuses access"
 		if e.Err != nil {
 			msg += ": " + e.Err.Error()
 		}
@@ -55,13 +60,13 @@ func (e *Error) Error() string {
 		}
 		return msg + " (no credentials were found; ocibuild reads credentials from ~/.docker/config.json)"
 	case e.Status != 0:
-		msg := fmt.Sprintf("registry %s answers %d %s", e.Host, e.Status, http.StatusText(e.Status))
+		msg := fmt.Sprintf("%s answers %d %s", who, e.Status, http.StatusText(e.Status))
 		if e.Err != nil {
 			msg += ": " + e.Err.Error()
 		}
 		return strings.TrimSpace(msg)
 	}
-	return "registry " + e.Host + ": " + brief(e.Err)
+	return who + ": " + brief(e.Err)
 }
 
 // Unwrap implements errors.Unwrap.
@@ -179,7 +184,7 @@ func (c *conn) explain(err error) error {
 			e.Status, e.Err = 0, errors.New("it does not speak the registry protocol (404 at /v2/)")
 		}
 	}
-	e.user = c.user
+	e.user, e.mirror = c.user, c.endpoint.mirror
 	if host := c.guard.withheld.Load(); host != nil {
 		e.withheld = *host
 	}

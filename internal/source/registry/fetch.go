@@ -15,7 +15,8 @@ import (
 // Fetch returns the blob's bytes from offset on. A connection that is cut, or
 // silent for long, is made again from where it was; the reader ends with an
 // error if that does not help, or if the registry sends more than desc.Size
-// bytes. The digest is for the caller to check.
+// bytes. The digest is for the caller to check, who may Reject the bytes of
+// mirrors where the reader has that method: see [download.Reject].
 func (p *Repository) Fetch(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
 	if err := desc.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("blob %q: %w", clean(desc.Digest.String()), err)
@@ -39,9 +40,11 @@ type download struct {
 	ctx    context.Context
 	repo   *Repository
 	desc   ocispec.Descriptor
-	offset int64 // of the next byte the caller gets
-	skip   int64 // bytes that a server without ranges sends again
-	host   string
+	offset int64    // of the next byte the caller gets
+	skip   int64    // bytes that a server without ranges sends again
+	at     endpoint // whose the connection is
+
+	mirrors []endpoint // that bytes came from
 
 	body  io.ReadCloser
 	tries *wait.Tries // since the last byte
@@ -73,11 +76,16 @@ func (d *download) read(p []byte) (int, error) {
 			}
 		}
 		n, err := d.readBody(p)
-		if d.offset += int64(n); d.offset > d.desc.Size {
-			return 0, &Error{Host: d.host, Err: fmt.Errorf("more than the %d bytes announced", d.desc.Size)}
+		if d.offset+int64(n) > d.desc.Size {
+			err := fmt.Errorf("more than the %d bytes announced", d.desc.Size)
+			if !d.leave(err) {
+				return 0, &Error{Host: d.at.host, Err: err}
+			}
+			continue
 		}
-		if n > 0 {
+		if d.offset += int64(n); n > 0 {
 			d.tries, d.cuts = nil, 0
+			d.from(d.at)
 		}
 		if err == nil {
 			if n > 0 {
@@ -121,18 +129,33 @@ func (d *download) cut(cause error) error {
 		cause = io.ErrUnexpectedEOF
 	}
 	if d.tries == nil {
-		d.tries = d.repo.registries.policy(false).Begin()
+		d.tries = d.repo.registries.policy(d.at.mirror).Begin()
 	}
 	d.cuts++
-	return d.tries.Failed(d.ctx, &Error{Host: d.host, Err: fmt.Errorf("connection cut %d times at byte %d of %d: %w",
-		d.cuts, d.offset, d.desc.Size, cause)}, 0)
+	cause = fmt.Errorf("connection cut %d times at byte %d of %d: %w", d.cuts, d.offset, d.desc.Size, cause)
+	err := d.tries.Failed(d.ctx, &Error{Host: d.at.host, mirror: d.at.mirror, Err: cause}, 0)
+	if err != nil && d.ctx.Err() == nil && d.leave(cause) {
+		return nil
+	}
+	return err
+}
+
+// leave goes on with the next where the connection was a mirror's.
+func (d *download) leave(why error) bool {
+	d.drop()
+	if !d.at.mirror {
+		return false
+	}
+	d.repo.reject(d.ctx, d.at, d.desc.Digest, why)
+	d.tries, d.cuts = nil, 0
+	return true
 }
 
 // open connects at the present offset.
 func (d *download) open() error {
-	return d.repo.each(d.ctx, func(c *conn) error {
+	return d.repo.eachOf(d.ctx, d.repo.order(d.desc.Digest), func(c *conn) error {
 		resp, err := c.send(d.ctx, request{
-			method: http.MethodGet, url: c.url("blobs/"+d.desc.Digest.String(), nil), header: rangeFrom(d.offset),
+			method: http.MethodGet, url: c.url("blobs/"+d.desc.Digest.String(), nil), header: rangeOf(d.offset, d.desc.Size),
 		}, http.StatusOK, http.StatusPartialContent)
 		if err != nil {
 			return err
@@ -141,17 +164,18 @@ func (d *download) open() error {
 			resp.Body.Close()
 			return c.explain(err)
 		}
-		d.body, d.host = resp.Body, c.endpoint.host
+		d.body, d.at = resp.Body, c.endpoint
 		return nil
 	})
 }
 
-func rangeFrom(offset int64) http.Header {
+func rangeOf(offset, size int64) http.Header {
 	// Identity: otherwise net/http asks for gzip and undoes it, and what
 	// arrives is not what was named.
 	h := http.Header{"Accept-Encoding": {"identity"}}
 	if offset > 0 {
-		h.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+		// With its end, which not every registry lets out.
+		h.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, size-1))
 	}
 	return h
 }
@@ -181,11 +205,13 @@ func (d *download) drop() {
 	}
 }
 
+var errDownloadClosed = errors.New("download is closed")
+
 // Close implements io.Closer.
 func (d *download) Close() error {
 	d.drop()
 	if d.err == nil {
-		d.err = errors.New("download is closed")
+		d.err = errDownloadClosed
 	}
 	return nil
 }

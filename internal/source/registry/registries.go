@@ -50,11 +50,13 @@ type Registries struct {
 	// UserAgent is sent with each request; empty means "ocibuild".
 	UserAgent string
 
-	once  sync.Once
-	gate  *gate
-	mu    sync.Mutex
-	conns map[string]*conn
-	down  map[string]bool // mirrors that could not be reached
+	once     sync.Once
+	gate     *gate
+	mu       sync.Mutex
+	conns    map[string]*conn
+	down     map[string]bool // mirrors that could not be reached
+	rejected map[string]bool // "mirror digest": blobs that the mirror has wrong
+	said     map[string]bool // what was said of mirrors
 
 	stall time.Duration // how long a registry may be silent; tests shorten it
 }
@@ -164,7 +166,7 @@ func (r *Registries) connect(ctx context.Context, c *conn, scopes []string) erro
 		return authn.Resolve(ctx, keychain, c.endpoint.repo)
 	})
 	if err != nil {
-		return &Error{Host: c.endpoint.host, Err: fmt.Errorf("credentials: %w", err)}
+		return &Error{Host: c.endpoint.host, mirror: c.endpoint.mirror, Err: fmt.Errorf("credentials: %w", err)}
 	}
 	c.user = userOf(ctx, auth)
 	c.guard = &credentialGuard{home: c.endpoint.repo.RegistryStr(), trusted: r.TokenServers, inner: r.base()}
@@ -189,20 +191,4 @@ func (r *Registries) Close() {
 	g := r.base()
 	g.verified.CloseIdleConnections()
 	g.unverified.CloseIdleConnections()
-}
-
-func (r *Registries) isDown(e endpoint) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return e.mirror && r.down[e.host]
-}
-
-// setDown spares later requests the wait for a mirror that is not there.
-func (r *Registries) setDown(e endpoint) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.down == nil {
-		r.down = map[string]bool{}
-	}
-	r.down[e.host] = true
 }

@@ -3,13 +3,11 @@ package registry
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"mime"
 	"net/http"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -45,41 +43,6 @@ func (p *Repository) Name() string { return p.full }
 
 // Host returns the registry as the user knows it.
 func (p *Repository) Host() string { return p.host }
-
-// each calls f for the mirrors and then for the registry until one succeeds.
-// The error is the registry's, and tells of mirrors that did not work.
-func (p *Repository) each(ctx context.Context, f func(*conn) error) error {
-	var notes []string
-	for _, e := range p.mirrors {
-		if p.registries.isDown(e) {
-			continue
-		}
-		err := p.at(ctx, e, f)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		if !errors.Is(err, ErrNotFound) {
-			notes = append(notes, err.Error())
-		}
-		var te *transportError
-		if errors.As(err, &te) {
-			p.registries.setDown(e)
-		}
-	}
-	err := p.at(ctx, p.home, f)
-	if err != nil && len(notes) > 0 {
-		return fmt.Errorf("%w; mirrors: %s", err, strings.Join(notes, ", "))
-	}
-	return err
-}
-
-func (p *Repository) at(ctx context.Context, e endpoint, f func(*conn) error) error {
-	c, err := p.registries.conn(ctx, e, transport.PullScope, "")
-	if err != nil {
-		return err
-	}
-	return p.registries.retry(ctx, e, func() error { return f(c) })
-}
 
 // Head asks what ref, a tag or a digest, stands for now. The digest is empty if
 // the registry does not tell.
