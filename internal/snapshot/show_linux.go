@@ -46,11 +46,9 @@ func (s *Snapshot) Show(files []Shown, others []string) (rest []Shown, err error
 		return nil, err
 	}
 	defer root.Close()
-	for i, o := range others {
-		others[i] = resolved(root, o)
-	}
+	covers := covering(root, others)
 	for _, f := range files {
-		ok, err := s.shown.add(root, f, others)
+		ok, err := s.shown.add(root, f, covers)
 		if err != nil {
 			return nil, fmt.Errorf("show %s at %s: %w", f.Source, f.Target, err)
 		}
@@ -77,6 +75,36 @@ func (s *Snapshot) remount() error {
 	return nil
 }
 
+// covers are the places in a tree that mounts cover.
+type covers []string
+
+// covering returns the places of the mounts that every step has and of others, which
+// are paths in the tree.
+func covering(root *inroot.Root, others []string) covers {
+	c := slices.Clone(mounted)
+	for _, o := range others {
+		c = append(c, resolved(root, o))
+	}
+	return c
+}
+
+// has tells whether a mount covers a place, which no link leads away from.
+func (c covers) has(at string) bool {
+	return slices.ContainsFunc(c, func(o string) bool { return at == o || strings.HasPrefix(at, o+"/") })
+}
+
+// Covering returns what tells whether one of the mounts that every step has, or one
+// of others, covers a place in a tree. Paths are in the tree; those of others may
+// lead through its links.
+func Covering(tree string, others []string) (func(at string) bool, error) {
+	root, err := inroot.OpenRoot(tree, "the image")
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return covering(root, others).has, nil
+}
+
 // resolved is where a path leads, as far as it exists.
 func resolved(root *inroot.Root, name string) string {
 	fd, err := root.Open(name, unix.O_PATH, inroot.Within)
@@ -95,7 +123,7 @@ func resolved(root *inroot.Root, name string) string {
 var mounted = []string{"/proc", "/sys", "/dev", "/etc/hosts", "/etc/resolv.conf"}
 
 // add copies one file to its place, unless that is a mount's.
-func (s *shown) add(root *inroot.Root, f Shown, others []string) (bool, error) {
+func (s *shown) add(root *inroot.Root, f Shown, c covers) (bool, error) {
 	place, err := root.Place(f.Target, s.stub(root))
 	if err != nil {
 		return false, nil // mounting it gives the reason
@@ -114,7 +142,7 @@ func (s *shown) add(root *inroot.Root, f Shown, others []string) (bool, error) {
 		return false, err
 	}
 	at = path.Join(at, place.Base)
-	if slices.ContainsFunc(slices.Concat(mounted, others), func(o string) bool { return within(at, o) }) {
+	if c.has(at) {
 		return false, nil
 	}
 	if err := s.parents(root, path.Dir(at)); err != nil {
@@ -130,8 +158,6 @@ func (s *shown) add(root *inroot.Root, f Shown, others []string) (bool, error) {
 	}
 	return true, s.times(root, path.Dir(at))
 }
-
-func within(at, dir string) bool { return at == dir || strings.HasPrefix(at, dir+"/") }
 
 // stub makes directories that are missing in the mounted tree, for the place of a
 // file to be found. Remounting removes them there.

@@ -7,7 +7,6 @@ import (
 	"path"
 
 	"github.com/ocibuild/ocibuild/internal/sandbox"
-	"github.com/ocibuild/ocibuild/internal/snapshot"
 	"github.com/ocibuild/ocibuild/internal/snapshot/kept"
 )
 
@@ -15,26 +14,11 @@ import (
 // that other rungs give.
 const chrootHint = "isolation chroot gives a step no /sys, a /proc only for names that begin with /proc, and neither CAP_MKNOD, CAP_SYS_CHROOT nor CAP_NET_RAW; a command that needs them fails"
 
-// wholes are the trees of rung chroot.
-type wholes struct{ *kept.Manager }
-
-func (w wholes) has(layers []snapshot.Layer) []bool { return w.Has(layers) }
-
-func (w wholes) close() error { return w.Close() }
-
-func (w wholes) prepare(ctx context.Context, layers []snapshot.Layer, _ snapshot.Ground) (string, tree, error) {
-	t, err := w.Prepare(ctx, layers)
-	if err != nil {
-		return "", nil, err
-	}
-	if err := t.Begin(ctx); err != nil {
-		return "", nil, errors.Join(err, t.Close())
-	}
-	return t.Root(), t, nil
-}
-
 // runChrooted runs the step in a tree that is changed by it and by nobody else.
 func (t *task) runChrooted(ctx context.Context, own *kept.Tree, left changes, r *Request) (out *outcome, err error) {
+	if err := own.Begin(ctx); err != nil {
+		return nil, err
+	}
 	a := &attacher{s: t.s, kept: left}
 	f := &furnisher{attacher: a, tree: own}
 	defer func() { err = errors.Join(err, own.Restore(), a.detach()) }()

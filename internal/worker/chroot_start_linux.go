@@ -10,16 +10,11 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
-	"github.com/ocibuild/ocibuild/cache"
-	"github.com/ocibuild/ocibuild/internal/faces"
 	"github.com/ocibuild/ocibuild/internal/sandbox"
 	"github.com/ocibuild/ocibuild/internal/sandbox/binfmt"
-	"github.com/ocibuild/ocibuild/internal/snapshot"
 	"github.com/ocibuild/ocibuild/internal/snapshot/kept"
-	"github.com/ocibuild/ocibuild/layer"
 )
 
 // startChroot starts a worker that needs no more than root of a container has. A
@@ -75,27 +70,15 @@ func chrootRungHint(err error) string {
 
 // openWholes opens the trees of rung chroot and shows that steps run in them.
 func (s *server) openWholes(g *greeting) error {
-	m, err := kept.NewManager(s.dir, func(l snapshot.Layer) *layer.Layer { return known(s.store, l) })
+	m, err := s.openFlat(g)
 	if err != nil {
 		return err
 	}
-	m.Limits = g.Limits
-	s.trees, s.wholes, s.temp = wholes{m}, m, m.Temp()
-	s.how = "whole trees, compared file by file"
+	s.wholes = m
 	if err := s.tryChrooted(context.Background(), runtime.GOARCH); err != nil {
 		return errors.Join(err, m.Close())
 	}
 	return nil
-}
-
-// known is what the store has of a layer: its table of contents, and its blob if
-// it is known where that is.
-func known(store *faces.Store, l snapshot.Layer) *layer.Layer {
-	c := cache.Layer{DiffID: l.DiffID, MediaType: l.MediaType}
-	if fi, err := os.Stat(l.Blob); err == nil {
-		c.Digest, c.Size = digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(l.Blob)), fi.Size()
-	}
-	return store.Local(c)
 }
 
 // tryChrooted runs a program of an architecture as a step does.

@@ -61,12 +61,15 @@ func ground(s *sandbox.Spec) snapshot.Ground {
 // runIn runs the step in the tree at a path, and adds to left what mounts were
 // changed.
 func (t *task) runIn(ctx context.Context, at string, left changes, r *Request) (out *outcome, err error) {
-	if whole, ok := left[root].(*kept.Tree); ok {
-		return t.runChrooted(ctx, whole, left, r)
+	if own, ok := left[root].(*kept.Tree); ok && t.s.wholes != nil {
+		return t.runChrooted(ctx, own, left, r)
 	}
 	a := &attacher{s: t.s, kept: left}
 	defer func() { err = errors.Join(err, a.detach()) }()
 	r.Spec.Rootfs, r.Spec.Mounts, r.Spec.Owners = at, nil, t.s.owned
+	if err := left[root].Change(ctx, true); err != nil {
+		return nil, err
+	}
 	mounts, err := showFiles(left[root], r.Mounts)
 	if err != nil {
 		return nil, err

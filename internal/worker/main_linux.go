@@ -131,7 +131,7 @@ func setUp(c *conn, m *message) (s *server, err error) {
 	if err := errors.Join(kept.Sweep(dir), snapshot.SweepTrees(dir)); err != nil {
 		return nil, err
 	}
-	open := s.openOverlays
+	open := s.openMounted
 	if g.Isolation == IsolationChroot {
 		open = s.openWholes
 	}
@@ -148,9 +148,9 @@ func setUp(c *conn, m *message) (s *server, err error) {
 // that the next worker removes.
 func Remains(dir *cache.Dir) bool { return snapshot.RemainsOfTrees(dir) || kept.Remains(dir) }
 
-// openOverlays opens the trees of a rung that has mounts, and shows that they can
-// be used.
-func (s *server) openOverlays(g *greeting) error {
+// openMounted opens the trees of a mode that has mounts, and shows that they can be
+// used: overlays, or else flat ones.
+func (s *server) openMounted(g *greeting) error {
 	kind, err := flavour(s.dir, g.Isolation)
 	if err != nil {
 		return err
@@ -160,10 +160,14 @@ func (s *server) openOverlays(g *greeting) error {
 		return err
 	}
 	snaps.Limits = g.Limits
+	s.owned = kind == snapshot.Owned
 	if err := probe(snaps); err != nil {
-		return errors.Join(err, snaps.Close())
+		if cerr := snaps.Close(); cerr != nil {
+			return errors.Join(err, cerr)
+		}
+		return s.openFlatMounted(g, err)
 	}
-	s.trees, s.temp, s.owned = overlays{snaps}, snaps.Temp(), kind == snapshot.Owned
+	s.trees, s.temp = overlays{snaps}, snaps.Temp()
 	s.how = snaps.How()
 	return nil
 }

@@ -19,6 +19,11 @@ func (a *attacher) bind(ctx context.Context, m Mount) (sandbox.Mount, error) {
 	} else {
 		a.later(snap.Close)
 	}
+	if m.Keep || !m.ReadOnly {
+		if err := snap.Change(ctx, m.Keep); err != nil {
+			return sandbox.Mount{}, err
+		}
+	}
 	if !isRoot(m.Selector) {
 		f, err := choose(source, m.Selector)
 		if err != nil {

@@ -56,16 +56,8 @@ func (a *attacher) detach() error {
 	return errors.Join(errs...)
 }
 
-// tree mounts layers; writes to them are dropped.
+// tree makes a tree of layers that nobody writes to.
 func (a *attacher) tree(ctx context.Context, layers []snapshot.Layer) (string, error) {
-	if a.s.wholes != nil { // nobody writes to it
-		t, err := a.s.wholes.Prepare(ctx, layers)
-		if err != nil {
-			return "", err
-		}
-		a.later(t.Close)
-		return t.Root(), nil
-	}
 	at, snap, err := a.s.trees.prepare(ctx, layers, snapshot.Bare)
 	if err != nil {
 		return "", err

@@ -48,6 +48,9 @@ type trees interface {
 
 // tree is what a step changes. Close may be called whatever was called before.
 type tree interface {
+	// Change comes before anything in the tree is changed. What is changed is dropped
+	// unless keep is set: then Diff tells it.
+	Change(ctx context.Context, keep bool) error
 	// Diff writes the changes; nothing may be running in the tree any more.
 	Diff(ctx context.Context, w *layer.Writer) error
 	// Adopt makes the tree, as Diff has left it, one that later steps build on.
@@ -55,7 +58,7 @@ type tree interface {
 	Close() error
 }
 
-// overlays are the trees of the rungs that have mounts.
+// overlays are trees where overlays can be mounted.
 type overlays struct{ *snapshot.Manager }
 
 func (o overlays) has(layers []snapshot.Layer) []bool { return o.Has(layers) }
@@ -71,5 +74,10 @@ func (o overlays) prepare(ctx context.Context, layers []snapshot.Layer, g snapsh
 	if err != nil {
 		return "", nil, err
 	}
-	return snap.Root(), snap, nil
+	return snap.Root(), stacked{snap}, nil
 }
+
+// stacked is an overlay, which tells changes by itself.
+type stacked struct{ *snapshot.Snapshot }
+
+func (stacked) Change(context.Context, bool) error { return nil }

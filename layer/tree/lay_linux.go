@@ -18,8 +18,8 @@ import (
 // what Hide was told. onto then holds what a [layer.View] of all of them shows,
 // with nothing in it that concerns overlayfs.
 //
-// Both must be in one file system, and nobody else may use them.
-func Lay(dir, onto string, hidden []Hidden) error {
+// Both must be in one file system and of the form f, and nobody else may use them.
+func Lay(dir, onto string, hidden []Hidden, f Form) error {
 	from, err := openDir(unix.AT_FDCWD, dir)
 	if err != nil {
 		return &os.PathError{Op: "open layer", Path: dir, Err: err}
@@ -30,7 +30,7 @@ func Lay(dir, onto string, hidden []Hidden) error {
 		return &os.PathError{Op: "open tree", Path: onto, Err: err}
 	}
 	defer unix.Close(to)
-	m, err := laidRoot(from, to, hidden) // before anything is moved, which changes its time
+	m, err := f.laidRoot(from, to, hidden) // before anything is moved, which changes its time
 	if err != nil {
 		return err
 	}
@@ -39,22 +39,22 @@ func Lay(dir, onto string, hidden []Hidden) error {
 			return fmt.Errorf("remove %q, which the layer hides: %w", h.Name, err)
 		}
 	}
-	if err := layChildren(from, to, "."); err != nil {
+	if err := f.layChildren(from, to, "."); err != nil {
 		return fmt.Errorf("lay a layer over %s: %w", onto, err)
 	}
-	return m.replaceFd(to)
+	return m.replaceFd(to, f)
 }
 
 // laidRoot is what the root will be like: as the layer says, or else as it was.
-func laidRoot(from, to int, hidden []Hidden) (*meta, error) {
-	m, err := User.dirMeta(from)
+func (f Form) laidRoot(from, to int, hidden []Hidden) (*meta, error) {
+	m, err := f.dirMeta(from)
 	if err != nil || !m.implied() {
 		return m, err
 	}
 	if slices.Contains(hidden, Hidden{Name: ".", Inside: true}) {
 		return &meta{mode: 0o755}, nil
 	}
-	return User.dirMeta(to)
+	return f.dirMeta(to)
 }
 
 // removeHidden removes what a layer hides. Where the way there leads through a
@@ -106,20 +106,20 @@ func OpenDir(root int, name string) (int, error) {
 }
 
 // layChildren moves all that is in one directory into another.
-func layChildren(from, to int, dir string) error {
+func (f Form) layChildren(from, to int, dir string) error {
 	names, err := sortedNames(from)
 	if err != nil {
 		return fmt.Errorf("%q: %w", dir, err)
 	}
 	for _, name := range names {
-		if err := layOne(from, to, dir, name); err != nil {
+		if err := f.layOne(from, to, dir, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func layOne(from, to int, dir, name string) error {
+func (f Form) layOne(from, to int, dir, name string) error {
 	at := path.Join(dir, name)
 	st, err := statAt(from, name)
 	if err != nil {
@@ -131,7 +131,7 @@ func layOne(from, to int, dir, name string) error {
 		err = nil
 	case err != nil:
 	case isDir(st) && isDir(below):
-		return layDirectory(from, to, dir, name)
+		return f.layDirectory(from, to, dir, name)
 	case isDir(st) || isDir(below): // else renaming replaces it
 		err = removeAt(to, name)
 	}
@@ -145,7 +145,7 @@ func layOne(from, to int, dir, name string) error {
 }
 
 // layDirectory lays a directory over one that is there: the metadata is its own.
-func layDirectory(from, to int, dir, name string) error {
+func (f Form) layDirectory(from, to int, dir, name string) error {
 	at := path.Join(dir, name)
 	upper, err := openDir(from, name)
 	if err != nil {
@@ -157,22 +157,22 @@ func layDirectory(from, to int, dir, name string) error {
 		return fmt.Errorf("%q: %w", at, err)
 	}
 	defer unix.Close(lower)
-	m, err := User.dirMeta(upper) // moving what is in it changes its time
+	m, err := f.dirMeta(upper) // moving what is in it changes its time
 	if err != nil {
 		return fmt.Errorf("%q: %w", at, err)
 	}
-	if err := layChildren(upper, lower, at); err != nil {
+	if err := f.layChildren(upper, lower, at); err != nil {
 		return err
 	}
-	if err := m.replaceFd(lower); err != nil {
+	if err := m.replaceFd(lower, f); err != nil {
 		return fmt.Errorf("%q: %w", at, err)
 	}
 	return nil
 }
 
 // replaceFd gives an open directory this metadata in place of its own.
-func (m *meta) replaceFd(fd int) error {
-	was, err := User.dirMeta(fd)
+func (m *meta) replaceFd(fd int, f Form) error {
+	was, err := f.dirMeta(fd)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (m *meta) replaceFd(fd int) error {
 			return fmt.Errorf("remove attribute %q: %w", key, err)
 		}
 	}
-	if err := m.applyFd(fd, User); err != nil {
+	if err := m.applyFd(fd, f); err != nil {
 		return err
 	}
 	return futimens(fd, []unix.Timespec{m.mtime, m.mtime})
@@ -193,6 +193,12 @@ func (m *meta) replaceFd(fd int) error {
 // Describe describes the file name in the open directory at, of a tree that Lay
 // has made, all but its place in the tree. A socket, which no layer holds, has
 // no type.
-func Describe(at int, name string, st *unix.Stat_t) (layer.Entry, error) {
-	return User.entry(at, name, st)
+func (f Form) Describe(at int, name string, st *unix.Stat_t) (layer.Entry, error) {
+	return f.entry(at, name, st)
+}
+
+// SetOwner gives an open file or directory to the owner of an entry.
+func (f Form) SetOwner(fd int, e *layer.Entry) error {
+	m := &meta{uid: e.UID, gid: e.GID, device: deviceOf(e)}
+	return m.own(f, procPath(fd, ""), true, func() error { return unix.Fchown(fd, m.uid, m.gid) })
 }

@@ -84,7 +84,7 @@ func lay(t *testing.T, data []byte, onto string) error {
 	if err := Apply(t.Context(), bytes.NewReader(data), dir, o); err != nil {
 		return err
 	}
-	return Lay(dir, onto, hidden)
+	return Lay(dir, onto, hidden, User)
 }
 
 // plainDir is an empty tree with the root that a View of nothing shows.

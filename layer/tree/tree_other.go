@@ -27,6 +27,6 @@ func PrepareUpper(upper string, lowers []string, f Form) ([]string, error) {
 }
 
 // Lay lays a layer over others; it is there on Linux only.
-func Lay(dir, onto string, hidden []Hidden) error {
+func Lay(dir, onto string, hidden []Hidden, f Form) error {
 	return fmt.Errorf("lay %s over %s: not possible on %s", dir, onto, runtime.GOOS)
 }

@@ -7,8 +7,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,6 +23,8 @@ type place struct {
 	umask string
 	// within is where the folder has to be; empty: among the temporary files.
 	within string
+	// on is the file system; nil: the one that is there.
+	on fileSystem
 }
 
 // places are what the folder that a store lies in can do to what is created there.
@@ -35,6 +39,8 @@ var places = []place{
 	{name: "tmpfs", within: "/dev/shm"},
 	{name: "flags", ready: func(dir string) error { return tool("chattr", "+Ad", dir) }},
 	{name: "odd : name, of=a\\folder"},
+	{name: "overlay", on: onOverlay},
+	{name: "fuse", on: onFUSE},
 }
 
 func tool(name string, args ...string) error {
@@ -84,7 +90,7 @@ func TestB3B5NothingOfTheMachineReachesTheImage(t *testing.T) {
 	must(t, writeFiles(c.context, map[string][]byte{
 		"Dockerfile": []byte(machineCase), "f": []byte("f"), "sub/g": []byte("g"), "sub/deep/h": []byte("h"),
 	}))
-	var first string
+	var first, layers string
 	there := map[string]bool{} // the ways that a plain folder allows
 	for _, p := range places {
 		t.Run(p.name, func(t *testing.T) {
@@ -96,7 +102,7 @@ func TestB3B5NothingOfTheMachineReachesTheImage(t *testing.T) {
 			all, err := ways(at)
 			must(t, err)
 			for _, w := range all {
-				if w.name == "none" || w.name == "pod" || len(w.tags) > 0 {
+				if w.name == "none" || w.name == "pod" || w.runtime() || w.on != nil {
 					continue
 				}
 				digest := p.build(t, w, c, binary, at, base)
@@ -106,10 +112,10 @@ func TestB3B5NothingOfTheMachineReachesTheImage(t *testing.T) {
 						t.Errorf("%s: not possible here: %s", w.name, w.absent)
 					}
 				case first == "":
-					first = digest
+					first, layers = digest, w.layers(c)
 					there[w.name] = true
 				case digest != first:
-					t.Errorf("%s: %s; the first was %s\n%s", w.name, digest, first, w.layers(c))
+					t.Errorf("%s: %s; the first was %s\n%s", w.name, digest, first, cmp.Diff(strings.Split(layers, "\n"), strings.Split(w.layers(c), "\n")))
 				default:
 					there[w.name] = true
 				}
@@ -137,13 +143,14 @@ func (p place) dir(t *testing.T) string {
 // build builds the case on a way whose store is in the place. Empty: it cannot be had.
 func (p place) build(t *testing.T, w *way, c *buildCase, binary, at, base string) string {
 	t.Helper()
-	w.ready = p.ready
+	w.ready, w.on = p.ready, p.on
 	if p.umask != "" {
 		script := filepath.Join(at, "umask")
 		must(t, os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\numask %s\nexec '%s' \"$@\"\n", p.umask, binary), 0o755))
 		must(t, os.Chmod(script, 0o755))
 		binary = script
 	}
+	t.Cleanup(func() { w.leave(t) })
 	err := w.open(binary, at, base)
 	if errors.Is(err, errors.ErrUnsupported) {
 		t.Skipf("SKIPPED: %v", err)

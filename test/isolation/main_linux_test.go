@@ -7,7 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	// What removes the files of sub-ids is this very program, started again.
 	_ "github.com/ocibuild/ocibuild/internal/worker"
@@ -23,7 +27,27 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, worldName+":", err)
 		os.Exit(125)
 	}
+	if os.Getuid() == 0 && os.Getenv(mountsOfOurOwn) == "" {
+		os.Exit(apart())
+	}
 	os.Exit(m.Run())
+}
+
+// mountsOfOurOwn is in the environment where what is mounted goes with this process.
+const mountsOfOurOwn = "OCIBUILD_TEST_MOUNTS"
+
+// apart runs the tests in a process whose mounts nobody else sees.
+func apart() int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), mountsOfOurOwn+"=own")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Unshareflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // with which the kernel would kill the child
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		fmt.Fprintln(os.Stderr, "run the tests apart:", err)
+		return 125
+	}
+	return cmd.ProcessState.ExitCode()
 }
 
 // ocibuild is the binary under test, copied to where everybody may run it: a

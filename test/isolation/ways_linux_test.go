@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,6 +35,8 @@ type way struct {
 	refuses *regexp.Regexp
 
 	ready func(dir string) error // makes the folder what it is to be; nil: as it is
+	on    fileSystem             // of the folder; nil: that of the temporary files
+	off   []func() error         // undoes what on has done
 
 	binary, dir string
 	home        string
@@ -72,7 +75,7 @@ func ways(dir string) ([]*way, error) {
 		{name: "root", rung: worker.IsolationRoot},
 		{name: "root-userns", rung: worker.IsolationUserns, world: world{SubIDs: ids}, flags: []string{"--isolation", "userns"}},
 		{name: "root-single", rung: worker.IsolationUsernsSingle, flags: []string{"--isolation", "userns-single"}},
-		{name: "root-chroot", rung: worker.IsolationChroot, flags: []string{"--isolation", "chroot"}},
+		{name: "root-chroot", rung: worker.IsolationChroot, tags: []string{"flat"}, flags: []string{"--isolation", "chroot"}},
 		{name: "none", rung: worker.IsolationNone, flags: []string{"--isolation", "none"}},
 		{name: "runc", rung: worker.IsolationRoot, tags: []string{"runc"}, flags: []string{"--runtime", "runc"}},
 		{name: "crun", rung: worker.IsolationRoot, tags: []string{"crun"}, flags: []string{"--runtime", "crun"}},
@@ -80,7 +83,10 @@ func ways(dir string) ([]*way, error) {
 		{name: "user-single", rung: worker.IsolationUsernsSingle, world: world{User: tester, SubIDs: none}},
 		{name: "user-runc", rung: worker.IsolationUserns, world: world{User: tester}, tags: []string{"runc"}, flags: []string{"--runtime", "runc"}},
 		{name: "user-crun", rung: worker.IsolationUserns, world: world{User: tester}, tags: []string{"crun"}, flags: []string{"--runtime", "crun"}},
-		{name: "container", rung: worker.IsolationChroot, world: world{Docker: true}},
+		{name: "container", rung: worker.IsolationChroot, tags: []string{"flat"}, world: world{Docker: true}},
+		{name: "root-flat", rung: worker.IsolationRoot, tags: []string{"flat"}, on: onOverlay},
+		{name: "user-flat", rung: worker.IsolationUserns, world: world{User: tester}, tags: []string{"flat"}, on: onOverlay},
+		{name: "user-single-flat", rung: worker.IsolationUsernsSingle, world: world{User: tester, SubIDs: none}, tags: []string{"flat"}, on: onOverlay},
 		{
 			name: "pod", rung: worker.IsolationNone, world: world{Docker: true, Writable: pod, User: nobody, Bare: true},
 			refuses: regexp.MustCompile(`no way to run build steps: isolation userns: .*isolation userns-single: `),
@@ -99,6 +105,11 @@ func (w *way) open(binary, dir, base string) error {
 	}
 	if err := w.give(); err != nil {
 		return err
+	}
+	if w.on != nil {
+		if err := w.on(w); err != nil {
+			return err
+		}
 	}
 	if w.ready != nil {
 		if err := w.ready(w.dir); err != nil {
@@ -135,12 +146,15 @@ func (w *way) give() error {
 	return os.Chown(w.dir, uid, uid)
 }
 
+// runtime tells whether the way is through an OCI runtime.
+func (w *way) runtime() bool { return len(w.flags) == 2 && w.flags[0] == "--runtime" }
+
 // probe asks the program which way it would take, and tries the one it is told.
 func (w *way) probe() error {
 	if w.absent != "" {
 		return nil
 	}
-	if len(w.flags) == 2 && w.flags[0] == "--runtime" {
+	if w.runtime() {
 		if _, err := exec.LookPath(w.flags[1]); err != nil {
 			w.absent = err.Error()
 			return nil
@@ -161,6 +175,9 @@ func (w *way) probe() error {
 		if i.Name == w.rung && !i.Available {
 			w.absent = i.Reason
 			return nil
+		}
+		if i.Name == w.rung && slices.Contains(w.tags, "flat") && !strings.HasPrefix(i.Reason, "flat trees") {
+			return fmt.Errorf("%s: trees are not flat there, but %s", w.name, i.Reason)
 		}
 	}
 	if report.Default == "" {
@@ -217,9 +234,18 @@ func (w *way) build(c *buildCase, agent string) outcome {
 	return w.run(c.env, append(args, c.context)...)
 }
 
+// leave undoes what makes the folder what it is.
+func (w *way) leave(t *testing.T) {
+	for _, undo := range slices.Backward(w.off) {
+		must(t, undo())
+	}
+	w.off = nil
+}
+
 // close wants nothing to be left, and removes what sub-ids may own.
 func (w *way) close(t *testing.T) {
 	t.Helper()
+	defer w.leave(t)
 	store := filepath.Join(w.dir, "store")
 	entries, err := os.ReadDir(filepath.Join(store, "tmp"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -266,9 +292,10 @@ func openAll(t *testing.T, dir string) (present []*way, absent []string) {
 	must(t, errors.Join(errs...))
 	for _, w := range all {
 		if w.absent != "" {
-			if os.Getenv("OCIBUILD_TESTER") != "" && len(w.tags) == 0 {
+			if os.Getenv("OCIBUILD_TESTER") != "" && !w.runtime() {
 				t.Errorf("%s: a user was made for these tests, and so every way that needs no runtime has to be there: %s", w.name, w.absent)
 			}
+			w.leave(t)
 			absent = append(absent, fmt.Sprintf("%s: %s", w.name, w.absent))
 			continue
 		}

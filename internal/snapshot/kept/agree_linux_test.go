@@ -211,7 +211,7 @@ func (h *house) listing(root string) []string {
 		if err := errors.Join(err, unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)); err != nil {
 			return err
 		}
-		e, err := tree.Describe(fd, name, &st)
+		e, err := tree.User.Describe(fd, name, &st)
 		if err != nil {
 			return err
 		}

@@ -260,7 +260,7 @@ func (d *differ) file(f *frame, was, is *node) error {
 	if err := unix.Fstatat(at, is.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	e, err := tree.Describe(at, is.name, &st)
+	e, err := d.t.m.form.Describe(at, is.name, &st)
 	if err != nil {
 		return err
 	}
@@ -304,7 +304,10 @@ func (n *node) setTime(at int, name string, to stamp) error {
 	if err := unix.UtimesNanoAt(at, name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("set the time of %q: %w", name, err)
 	}
-	return n.look(at, name)
+	uid, gid := n.uid, n.gid // which may stand in an attribute
+	err = n.look(at, name)
+	n.uid, n.gid = uid, gid
+	return err
 }
 
 // lookup finds what the layers of the tree say about a file. ok is false if they

@@ -1,4 +1,4 @@
-// Package kept keeps whole trees, for where nothing can be mounted: a step works
+// Package kept keeps flat trees, for where no overlay can be mounted: a step works
 // in a directory in which all its layers are merged, and what it changed is found
 // by looking at every file before and after.
 //
@@ -11,6 +11,6 @@
 // [Tree.Put], and [Tree.Restore] moves it back. A tree that a dead process was
 // working in is never used again; what was lent to it is returned first.
 //
-// The process must be root and may have nothing but the capabilities of a Docker
-// container. Linux only.
+// The process must be root, be it of a user namespace, and may have nothing but the
+// capabilities of a Docker container. Linux only.
 package kept

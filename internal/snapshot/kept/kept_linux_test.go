@@ -55,7 +55,7 @@ func newHouse(t testing.TB) *house {
 
 func (h *house) manager() *Manager {
 	h.t.Helper()
-	m, err := NewManager(h.dir, func(l snapshot.Layer) *layer.Layer {
+	m, err := NewManager(h.dir, false, func(l snapshot.Layer) *layer.Layer {
 		size := int64(0)
 		if fi, err := os.Stat(l.Blob); err == nil {
 			size = fi.Size()

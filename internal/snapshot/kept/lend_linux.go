@@ -38,7 +38,7 @@ func (t *Tree) Lend(ctx context.Context, name string) (string, error) {
 	}
 	t.lent = &loan{ctx: ctx, path: filepath.Join(t.Root(), at)}
 	if !t.dirty {
-		if t.lent.before, err = lookAll(ctx, t.lent.path); err != nil {
+		if t.lent.before, err = t.lookAll(ctx, t.lent.path); err != nil {
 			return "", err
 		}
 		t.lent.before.settle()
@@ -54,7 +54,7 @@ func (t *Tree) endLoan() error {
 		return nil
 	}
 	t.base = nil // the time of what was moved has changed
-	after, err := lookAll(l.ctx, l.path)
+	after, err := t.lookAll(l.ctx, l.path)
 	t.dirty = t.dirty || err != nil || !l.before.equal(after)
 	if errors.Is(err, unix.ENOENT) || l.ctx.Err() != nil {
 		return nil // the tree goes
@@ -63,12 +63,12 @@ func (t *Tree) endLoan() error {
 }
 
 // lookAll is scan for anything.
-func lookAll(ctx context.Context, path string) (*node, error) {
+func (t *Tree) lookAll(ctx context.Context, path string) (*node, error) {
 	n := &node{}
 	if err := n.look(unix.AT_FDCWD, path); err != nil || !n.isDir() {
 		return n, err
 	}
-	return scan(ctx, path)
+	return scan(ctx, path, t.m.form)
 }
 
 // equal tells whether nothing was changed, but for moving the whole.

@@ -66,7 +66,7 @@ func (d *differ) link(name string, was, is *node) (first string) {
 // written to: one of a lower layer, or one in a cache mount. It tells whether
 // something had to be done.
 func (d *differ) separate(root *frame) (done bool, err error) {
-	s := &separator{root: root.fd, dir: d.t.dir}
+	s := &separator{root: root.fd, dir: d.t.dir, form: d.t.m.form}
 	for _, name := range d.alone {
 		if err := s.copy(name); err != nil {
 			return false, fmt.Errorf("%q: %w", name, err)
@@ -98,6 +98,7 @@ func (d *differ) separate(root *frame) (done bool, err error) {
 type separator struct {
 	root int
 	dir  string // where files are made
+	form tree.Form
 }
 
 // alone tells whether a file has no other names than those of the group.
@@ -124,16 +125,16 @@ func (s *separator) copy(name string) error {
 		if err := unix.Fstat(int(in.Fd()), &st); err != nil {
 			return err
 		}
-		e, err := tree.Describe(at, base, &st)
+		e, err := s.form.Describe(at, base, &st)
 		if err != nil {
 			return err
 		}
-		return copyFile(in, to, e, &st)
+		return s.copyFile(in, to, e, &st)
 	})
 }
 
 // copyFile writes a new file like another one.
-func copyFile(in io.Reader, to string, e layer.Entry, st *unix.Stat_t) error {
+func (s *separator) copyFile(in io.Reader, to string, e layer.Entry, st *unix.Stat_t) error {
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -141,7 +142,7 @@ func copyFile(in io.Reader, to string, e layer.Entry, st *unix.Stat_t) error {
 	_, err = io.Copy(out, in)
 	fd := int(out.Fd())
 	if err == nil {
-		err = unix.Fchown(fd, e.UID, e.GID) // before the mode and the attributes, which it would clear
+		err = s.form.SetOwner(fd, &e) // before the mode and the attributes, which it would clear
 	}
 	if err == nil {
 		err = unix.Fchmod(fd, e.Mode)

@@ -16,6 +16,7 @@ import (
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/snapshot"
 	"github.com/ocibuild/ocibuild/layer"
+	"github.com/ocibuild/ocibuild/layer/tree"
 )
 
 const (
@@ -33,6 +34,7 @@ type Manager struct {
 	Limits layer.Limits
 
 	layer func(snapshot.Layer) *layer.Layer
+	form  tree.Form
 	trees string // where trees wait
 	temp  *snapshot.Temp
 
@@ -41,9 +43,15 @@ type Manager struct {
 }
 
 // NewManager opens the trees of a store, and returns what dead processes have
-// borrowed. layer says what is known of a layer; its blob may be unknown.
-func NewManager(dir *cache.Dir, layer func(snapshot.Layer) *layer.Layer) (*Manager, error) {
-	m := &Manager{layer: layer, trees: filepath.Join(dir.TreesPath(), flavour), listings: map[string]*node{}}
+// borrowed. owned means that owners stand in attributes. layer says what is known of
+// a layer; its blob may be unknown.
+func NewManager(dir *cache.Dir, owned bool, layer func(snapshot.Layer) *layer.Layer) (*Manager, error) {
+	m := &Manager{layer: layer, form: tree.User, listings: map[string]*node{}}
+	name := flavour
+	if owned {
+		m.form, name = tree.Owned, flavour+"-"+string(snapshot.Owned)
+	}
+	m.trees = filepath.Join(dir.TreesPath(), name)
 	if err := os.MkdirAll(m.trees, 0o700); err != nil {
 		return nil, fmt.Errorf("trees of the store: %w", err)
 	}

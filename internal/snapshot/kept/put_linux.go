@@ -165,7 +165,7 @@ func (t *Tree) Restore() error {
 	if err := os.Remove(filepath.Join(t.dir, journal)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, t.dropOriginals())...)
 }
 
 // replaced tells whether the step has put a file of its own, or nothing, in the

@@ -19,7 +19,7 @@ func (d *differ) same(at int, e layer.Entry, was, is *node) (bool, error) {
 		return false, nil
 	}
 	base, ok, err := d.lookup(e.Name)
-	if !ok || err != nil || base.Type != e.Type || base.Linkname != e.Linkname || !maps.Equal(base.Xattrs, e.Xattrs) {
+	if !ok || err != nil || base.Linkname != e.Linkname || !maps.Equal(base.Xattrs, e.Xattrs) || !sameAttributes(&base, &e) {
 		return false, err
 	}
 	if e.Type != layer.Regular {
@@ -36,6 +36,11 @@ func (d *differ) same(at int, e layer.Entry, was, is *node) (bool, error) {
 	defer content.Close()
 	got, err := want.Algorithm().FromReader(content)
 	return got == want, err
+}
+
+// sameAttributes compares what may stand in attributes of a file.
+func sameAttributes(a, b *layer.Entry) bool {
+	return a.Type == b.Type && a.UID == b.UID && a.GID == b.GID && a.Devmajor == b.Devmajor && a.Devminor == b.Devminor
 }
 
 // openRegular opens a regular file for reading. Nothing else is ever opened: a

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -13,7 +14,9 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/ocibuild/ocibuild/internal/owner"
 	"github.com/ocibuild/ocibuild/layer"
+	"github.com/ocibuild/ocibuild/layer/tree"
 )
 
 // node is a file as a look at it found it. The kernel changes the time "changed"
@@ -97,17 +100,16 @@ func (n *node) each(f func(*node)) {
 }
 
 // scan looks at a directory and all that is in it, several directories at once.
-func scan(ctx context.Context, root string) (*node, error) {
+func scan(ctx context.Context, root string, f tree.Form) (*node, error) {
 	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: root, Err: err}
 	}
-	n := &node{}
-	if err := n.look(fd, "."); err != nil {
+	n, s := &node{}, &scanner{form: f, flags: freshness(fd)}
+	if err := n.lookWith(fd, ".", s.flags); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
-	s := &scanner{}
 	s.g, s.ctx = errgroup.WithContext(ctx)
 	s.g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
 	s.g.Go(func() error { return s.directory(fd, n) })
@@ -115,9 +117,11 @@ func scan(ctx context.Context, root string) (*node, error) {
 }
 
 type scanner struct {
-	ctx  context.Context // of this run only
-	g    *errgroup.Group
-	bufs sync.Pool
+	ctx   context.Context // of this run only
+	g     *errgroup.Group
+	bufs  sync.Pool
+	form  tree.Form
+	flags int // of statx
 }
 
 // directory fills in what is in the directory, and closes it.
@@ -126,8 +130,7 @@ func (s *scanner) directory(fd int, n *node) error {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
-	var err error
-	if n.xattrs, err = attributes(fd); err != nil {
+	if err := s.describe(fd, n); err != nil {
 		return fmt.Errorf("attributes of directory %q: %w", n.name, err)
 	}
 	names, err := s.names(fd)
@@ -137,7 +140,7 @@ func (s *scanner) directory(fd int, n *node) error {
 	n.kids = make([]node, len(names))
 	for i, name := range names {
 		k := &n.kids[i]
-		if err := k.look(fd, name); err != nil {
+		if err := k.lookWith(fd, name, s.flags); err != nil {
 			return fmt.Errorf("%q in %q: %w", name, n.name, err)
 		}
 		if !k.isDir() {
@@ -155,6 +158,22 @@ func (s *scanner) directory(fd int, n *node) error {
 		}
 	}
 	return nil
+}
+
+// describe fills in what attributes say of an open directory.
+func (s *scanner) describe(fd int, n *node) error {
+	all, err := attributes(fd)
+	if s.form == tree.Owned {
+		o, _ := owner.Parse(all[owner.Attr]) // what a step has written there itself may be anything
+		if c, ours := owner.ParseCapability([]byte(all[owner.Capability])); ours {
+			o = c
+			delete(all, owner.Capability)
+		}
+		n.uid, n.gid = o.UID, o.GID
+	}
+	maps.DeleteFunc(all, func(key, _ string) bool { return !layer.KeepXattr(key) })
+	n.xattrs = all
+	return err
 }
 
 // names lists a directory in byte order.
@@ -185,10 +204,25 @@ func (s *scanner) names(fd int) ([]string, error) {
 
 const lookedAt = unix.STATX_BASIC_STATS | unix.STATX_BTIME
 
+// freshness is the flag of statx with which the file system of an open directory says
+// how a file is. FUSE knows a file by its name, and remembers for a second how many
+// names it has: a new link does not show in the other names at once.
+func freshness(fd int) int {
+	var fs unix.Statfs_t
+	if unix.Fstatfs(fd, &fs) == nil && int64(fs.Type) == unix.FUSE_SUPER_MAGIC {
+		return unix.AT_STATX_FORCE_SYNC
+	}
+	return unix.AT_STATX_SYNC_AS_STAT
+}
+
 // look fills in all but what is in a directory.
 func (n *node) look(at int, name string) error {
+	return n.lookWith(at, name, unix.AT_STATX_SYNC_AS_STAT)
+}
+
+func (n *node) lookWith(at int, name string, flags int) error {
 	var st unix.Statx_t
-	if err := unix.Statx(at, name, unix.AT_SYMLINK_NOFOLLOW, lookedAt, &st); err != nil {
+	if err := unix.Statx(at, name, unix.AT_SYMLINK_NOFOLLOW|flags, lookedAt, &st); err != nil {
 		return err
 	}
 	n.name, n.mode, n.links, n.uid, n.gid = name, uint32(st.Mode), st.Nlink, st.Uid, st.Gid
@@ -202,8 +236,7 @@ func (n *node) look(at int, name string) error {
 	return nil
 }
 
-// attributes returns the extended attributes of an open directory that belong to
-// an image; most have none.
+// attributes returns the extended attributes of an open directory; most have none.
 func attributes(fd int) (map[string]string, error) {
 	var list [1024]byte
 	n, err := unix.Flistxattr(fd, list[:])
@@ -222,7 +255,7 @@ func attributes(fd int) (map[string]string, error) {
 	}
 	var all map[string]string
 	for key := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
-		if !layer.KeepXattr(key) {
+		if key == "" {
 			continue
 		}
 		value := make([]byte, 64<<10)

@@ -49,6 +49,8 @@ type Tree struct {
 	stubs  []*stub
 	moved  []moved
 	lent   *loan
+
+	originals []string // of shown files
 }
 
 // Prepare returns a tree of layers, given lowest first. It takes one that waits,
@@ -97,7 +99,7 @@ func (m *Manager) take(layers []snapshot.Layer) (*Tree, error) {
 	t := &Tree{m: m, dir: m.temp.Name("tree")}
 	for k := len(layers); k > 0; k-- {
 		err := os.Rename(m.path(layers[:k]), t.dir)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EXDEV) { // in a lower layer of an overlay
 			continue
 		}
 		if err != nil {
@@ -161,11 +163,22 @@ func (t *Tree) Root() string { return filepath.Join(t.dir, treeDir) }
 func (t *Tree) Begin(ctx context.Context) error {
 	if t.base == nil {
 		var err error
-		if t.base, err = scan(ctx, t.Root()); err != nil {
+		if t.base, err = scan(ctx, t.Root(), t.m.form); err != nil {
 			return fmt.Errorf("look at the tree before the step: %w", err)
 		}
 	}
 	t.begun = t.base.settle()
+	return nil
+}
+
+// Change is Begin, if what is changed is to be kept, and Spoil.
+func (t *Tree) Change(ctx context.Context, keep bool) error {
+	if keep {
+		if err := t.Begin(ctx); err != nil {
+			return err
+		}
+	}
+	t.Spoil()
 	return nil
 }
 
@@ -192,10 +205,13 @@ func (n *node) settle() (now stamp) {
 // the tree any more. It leaves the tree as a layer would show it: what the layer
 // leaves out is removed, and modification times are whole seconds.
 func (t *Tree) Diff(ctx context.Context, w *layer.Writer) error {
-	if t.base == nil || len(t.puts) > 0 {
+	if err := t.Restore(); err != nil {
+		return err
+	}
+	if t.base == nil {
 		return errors.New("the tree is not ready to be compared")
 	}
-	after, err := scan(ctx, t.Root())
+	after, err := scan(ctx, t.Root(), t.m.form)
 	if err != nil {
 		return fmt.Errorf("look at the tree after the step: %w", err)
 	}

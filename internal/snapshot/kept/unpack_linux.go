@@ -52,14 +52,14 @@ type unpacking struct {
 
 func (u *unpacking) run(ctx context.Context) error {
 	lower := func(ctx context.Context) ([]string, error) { return []string{u.t.Root()}, u.wait(ctx) }
-	o := tree.ApplyOptions{Limits: u.t.m.Limits, Form: tree.User, Lower: lower, Hide: u.hide}
+	o := tree.ApplyOptions{Limits: u.t.m.Limits, Form: u.t.m.form, Lower: lower, Hide: u.hide}
 	if err := snapshot.Unpack(ctx, u.layer, u.dir, o); err != nil {
 		return err
 	}
 	if err := u.wait(ctx); err != nil {
 		return err
 	}
-	if err := tree.Lay(u.dir, u.t.Root(), u.hidden); err != nil {
+	if err := tree.Lay(u.dir, u.t.Root(), u.hidden, u.t.m.form); err != nil {
 		return err
 	}
 	return os.RemoveAll(u.dir)
