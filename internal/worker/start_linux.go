@@ -125,6 +125,9 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 		}
 		tried = append(tried, fmt.Errorf("isolation %s: %w%s", r.name, err, r.hint(err)))
 	}
+	if err := probeStore(o.Store); err != nil { // of which each mode would speak in its own way
+		tried = []error{err}
+	}
 	return nil, fmt.Errorf("no way to run build steps: %w", errors.Join(tried...))
 }
 
@@ -142,13 +145,6 @@ func rootHint(err error) string {
 	}
 	if errors.Is(err, unix.EPERM) || strings.Contains(err.Error(), unix.EPERM.Error()) {
 		return "; this root may not mount: in a container it needs CAP_SYS_ADMIN and a seccomp profile that allows mount, in a Kubernetes pod securityContext.privileged"
-	}
-	return storeHint(err)
-}
-
-func storeHint(err error) string {
-	if strings.Contains(err.Error(), "overlay") && strings.Contains(err.Error(), unix.EINVAL.Error()) {
-		return "; the store may lie on an overlay itself, as in a container: put it on a volume or a tmpfs"
 	}
 	return ""
 }

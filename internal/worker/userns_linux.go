@@ -131,5 +131,5 @@ func usernsHint(err error) string {
 	if errors.Is(err, unix.EPERM) {
 		return "; user namespaces are not allowed here: in a container the seccomp profile must allow them, in a Kubernetes pod with securityContext.seccompProfile.type: Unconfined"
 	}
-	return storeHint(err)
+	return ""
 }
