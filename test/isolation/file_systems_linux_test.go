@@ -2,9 +2,12 @@ package isolation
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,7 +34,8 @@ func onOverlay(w *way) error {
 	return nil
 }
 
-// onFUSE is a file system of a process, as those of many clouds are.
+// onFUSE is a file system of a process, as those of many clouds are. Devices on it do
+// nothing, as in every container.
 func onFUSE(w *way) error {
 	below := w.dir + ".below"
 	if err := errors.Join(os.Mkdir(below, 0o755), likeDir(below, w.dir)); err != nil {
@@ -42,6 +46,65 @@ func onFUSE(w *way) error {
 	}
 	w.off = append(w.off, func() error { return os.RemoveAll(below) }, w.unmount)
 	return nil
+}
+
+// onExFAT keeps neither links nor modes, owners or attributes.
+func onExFAT(w *way) error {
+	image := w.dir + ".image"
+	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 64<<20), tool("mkfs.exfat", image)); err != nil {
+		return err
+	}
+	w.off = append(w.off, func() error { return os.Remove(image) })
+	device, err := exec.Command("losetup", "--find", "--show", image).Output()
+	if err != nil {
+		return fmt.Errorf("%w: losetup: %w", errors.ErrUnsupported, err)
+	}
+	loop := strings.TrimSpace(string(device))
+	w.off = append(w.off, func() error { return tool("losetup", "--detach", loop) })
+	if err := tool("mount.exfat-fuse", "-o", "allow_other,umask=022", loop, w.dir); err != nil {
+		return err
+	}
+	w.off = append(w.off, w.unmount)
+	return nil
+}
+
+// TestC5StoreWithoutLinks builds on a file system that keeps nothing but names and
+// content: what needs no more works, and RUN says what is missing.
+func TestC5StoreWithoutLinks(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED: needs root, to mount a file system")
+	}
+	dir := openDir(t)
+	context := filepath.Join(dir, "context")
+	must(t, writeFiles(context, map[string][]byte{"Dockerfile": []byte(copies), "run.Dockerfile": []byte(runs), "f": []byte("content\n")}))
+	binary := ocibuild(t, dir)
+	var digests []string
+	for _, on := range []fileSystem{onExFAT, onOverlay} {
+		w := &way{binary: binary, dir: filepath.Join(dir, fmt.Sprint("volume-", len(digests)))}
+		must(t, os.Mkdir(w.dir, 0o755))
+		t.Cleanup(func() { w.leave(t) })
+		if err := on(w); errors.Is(err, errors.ErrUnsupported) {
+			t.Skipf("SKIPPED: %v", err)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		o := w.run(nil, "build", "-q", context)
+		if o.code != 0 {
+			t.Fatalf("exit code %d\n%s", o.code, o.stderr)
+		}
+		digests = append(digests, o.stdout)
+		if len(digests) > 1 {
+			continue
+		}
+		o = w.run(nil, "build", "-q", "-f", filepath.Join(context, "run.Dockerfile"), context)
+		want := "run.Dockerfile:3: no way to run build steps: the file system of the store " + w.dir + "/store keeps no symbolic links"
+		if o.code != 1 || !strings.Contains(o.stderr, want) || strings.Contains(o.stderr, " isolation ") {
+			t.Errorf("exit code %d; wanted 1 and %q alone:\n%s", o.code, want, o.stderr)
+		}
+	}
+	if digests[0] != digests[1] {
+		t.Errorf("%s there, and %s on an overlay", digests[0], digests[1])
+	}
 }
 
 func (w *way) unmount() error { return unix.Unmount(w.dir, unix.MNT_DETACH) }
