@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,11 +24,20 @@ type DamagedError struct {
 
 // Error implements error.
 func (e *DamagedError) Error() string {
+	if errors.Is(e.Err, fs.ErrNotExist) {
+		return e.What + " is not in the store any more"
+	}
 	return fmt.Sprintf("%s of the store is damaged: %v", e.What, e.Err)
 }
 
 // Unwrap implements errors.Unwrap.
 func (e *DamagedError) Unwrap() error { return e.Err }
+
+// Missing is the error of a blob that was here, or should be: another process has
+// set it aside, or has removed it. Who tries again makes it again.
+func (d *Dir) Missing(dgst digest.Digest) error {
+	return &DamagedError{What: "blob " + dgst.String(), Path: d.BlobPath(dgst), Err: fs.ErrNotExist}
+}
 
 // DigestError says that bytes do not have the digest they were asked for by.
 type DigestError struct{ Got, Want digest.Digest }
@@ -63,6 +73,16 @@ func OpenRegular(path string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// ReadRegular reads a file as os.ReadFile does, and opens it as OpenRegular does.
+func ReadRegular(path string) ([]byte, error) {
+	f, err := OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
 }
 
 // isDamage tells damage from other reasons why a file cannot be read, which the

@@ -39,6 +39,24 @@ func (d *Dir) VerifyBlob(dgst digest.Digest, size int64) error {
 	return err
 }
 
+// Holds tells whether a blob of that size is in the store; a negative size is any.
+// What is there in its place is set aside. Its bytes are not read, unless there
+// are too many or too few: then it may be who asks that is wrong.
+func (d *Dir) Holds(dgst digest.Digest, size int64) bool {
+	if dgst.Validate() != nil {
+		return false
+	}
+	fi, err := os.Stat(d.BlobPath(dgst))
+	if err != nil {
+		return false
+	}
+	if fi.Mode().IsRegular() && (size < 0 || fi.Size() == size) {
+		return true
+	}
+	_ = d.VerifyBlob(dgst, fi.Size()) // which sets it aside
+	return false
+}
+
 // verified reads a blob and hashes it.
 type verified struct {
 	dir  *Dir

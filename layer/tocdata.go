@@ -35,7 +35,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-var errDamaged = errors.New("table of contents is damaged")
+var errDamaged = errors.New("table of contents is malformed")
 
 // ErrTOCVersion is a table of contents that another version has written.
 var ErrTOCVersion = errors.New("table of contents is of another version")

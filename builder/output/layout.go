@@ -69,7 +69,7 @@ func (o *Layout) write(ctx context.Context, r *Result, entries []ocispec.Descrip
 
 // begin makes the directory a layout, unless it is something else.
 func (o *Layout) begin() error {
-	data, err := readRegular(filepath.Join(o.Dir, ocispec.ImageLayoutFile))
+	data, err := cache.ReadRegular(filepath.Join(o.Dir, ocispec.ImageLayoutFile))
 	if err == nil {
 		var l ocispec.ImageLayout
 		if json.Unmarshal(data, &l) != nil || l.Version != ocispec.ImageLayoutVersion {
@@ -114,16 +114,6 @@ func readable(path string) bool {
 	return err == nil && fi.Mode()&0o444 == 0o444
 }
 
-// readRegular reads a file of the folder, which is somebody else's.
-func readRegular(path string) ([]byte, error) {
-	f, err := cache.OpenRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(f)
-}
-
 // changeIndex adds the entries. The lock is between processes that write the
 // same layout; the file it is taken on is always there and never changes.
 func (o *Layout) changeIndex(ctx context.Context, entries []ocispec.Descriptor) error {
@@ -134,7 +124,7 @@ func (o *Layout) changeIndex(ctx context.Context, entries []ocispec.Descriptor) 
 	defer func() { _ = lock.Close() }()
 	path := filepath.Join(o.Dir, ocispec.ImageIndexFile)
 	index := newIndex()
-	data, err := readRegular(path)
+	data, err := cache.ReadRegular(path)
 	if err == nil {
 		err = json.Unmarshal(data, index)
 	}

@@ -48,7 +48,8 @@ type pushID struct {
 }
 
 type push struct {
-	done chan struct{}
+	over <-chan struct{} // closed when the attempt to build that it is for has ended
+	done chan struct{}   // closed when err is set
 	err  error
 }
 
@@ -59,6 +60,8 @@ func (p *push) again() bool {
 	case <-p.done:
 		_, damaged := errors.AsType[*cache.DamagedError](p.err)
 		return damaged || errors.Is(p.err, context.Canceled)
+	case <-p.over:
+		return true
 	default:
 		return false
 	}
@@ -164,10 +167,11 @@ func (o *Registry) begin(ctx context.Context, t *target, l *layer.Layer) *push {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	id := pushID{t.repo.Name(), l.DiffID}
-	if p := o.pushes[id]; p != nil && (o.closed || !p.again()) {
-		return p
+	before := o.pushes[id]
+	if before != nil && (o.closed || !before.again()) {
+		return before
 	}
-	p := &push{done: make(chan struct{})}
+	p := &push{done: make(chan struct{}), over: ctx.Done()}
 	o.pushes[id] = p
 	ctx, end := context.WithCancel(ctx)
 	o.ends = append(o.ends, end)
@@ -177,6 +181,9 @@ func (o *Registry) begin(ctx context.Context, t *target, l *layer.Layer) *push {
 	go func() {
 		defer close(p.done)
 		defer end()
+		if before != nil {
+			<-before.done
+		}
 		p.err = o.pushLayer(ctx, t, l)
 	}()
 	return p
@@ -195,6 +202,7 @@ func (o *Registry) pushLayer(ctx context.Context, t *target, l *layer.Layer) err
 	err = o.pushBlob(ctx, t, desc, origin, func(ctx context.Context) (io.ReadCloser, error) {
 		r, err := l.Open(ctx)
 		if err != nil {
+			noteDamage(&damage, err)
 			return nil, err
 		}
 		return &watched{r, &damage}, nil
@@ -213,10 +221,14 @@ type watched struct {
 
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.ReadCloser.Read(p)
-	if _, ok := errors.AsType[*cache.DamagedError](err); ok {
-		w.damage.Store(&err)
-	}
+	noteDamage(w.damage, err)
 	return n, err
+}
+
+func noteDamage(to *atomic.Pointer[error], err error) {
+	if _, ok := errors.AsType[*cache.DamagedError](err); ok {
+		to.CompareAndSwap(nil, &err)
+	}
 }
 
 type opener = func(context.Context) (io.ReadCloser, error)

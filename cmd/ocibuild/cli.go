@@ -150,13 +150,17 @@ func (c *cli) showCursor() {
 	}
 }
 
+// waits lets it be said what is waited for.
+func (c *cli) waits(ctx context.Context) context.Context {
+	return wait.With(ctx, func(text string) { fmt.Fprintln(c.stderr, printable("ocibuild: "+text)) })
+}
+
 type action func(ctx context.Context, args []string) error
 
 // do makes a command's function of an action that signals interrupt.
 func (c *cli) do(f action) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		ctx := wait.With(cmd.Context(), func(text string) { fmt.Fprintln(c.stderr, printable("ocibuild: "+text)) })
-		return c.interruptible(ctx, func(ctx context.Context) error { return f(ctx, args) })
+		return c.interruptible(c.waits(cmd.Context()), func(ctx context.Context) error { return f(ctx, args) })
 	}
 }
 

@@ -42,6 +42,7 @@ func (c *cli) images(ctx context.Context, asJSON, digests bool) error {
 	if err != nil {
 		return err
 	}
+	s.images.Offline = true // a list is quick
 	tags, err := s.dir.Tags()
 	if err != nil {
 		return err

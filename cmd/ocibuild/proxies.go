@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/ocibuild/ocibuild/cache"
 )
 
 // proxyConfig is what docker's config.json says of the proxies of one daemon.
@@ -32,7 +34,7 @@ func addProxies(args map[string]string) {
 		}
 		path = filepath.Join(home, ".docker", "config.json")
 	}
-	data, err := os.ReadFile(path)
+	data, err := cache.ReadRegular(path)
 	var config struct {
 		Proxies map[string]proxyConfig `json:"proxies"`
 	}

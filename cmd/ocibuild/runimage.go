@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ocibuild/ocibuild/cache"
+	"github.com/ocibuild/ocibuild/internal/faces"
 	"github.com/ocibuild/ocibuild/internal/sandbox"
 	"github.com/ocibuild/ocibuild/internal/snapshot"
 	"github.com/ocibuild/ocibuild/internal/source"
@@ -70,8 +73,6 @@ executable, 127 if it is not there, 130 interrupted before it began.`,
 }
 
 func (c *cli) runImage(ctx context.Context, f *runFlags, image string, args []string) error {
-	var req *worker.Request
-	var s *store
 	if err := worker.CheckIsolation(f.isolation); err != nil {
 		return usagef("--isolation %v", err)
 	}
@@ -81,28 +82,41 @@ func (c *cli) runImage(ctx context.Context, f *runFlags, image string, args []st
 	if f.runtime != "" && f.tty {
 		return usagef("--runtime %s: the command cannot own the terminal (-t)", f.runtime)
 	}
-	err := c.interruptible(ctx, func(ctx context.Context) (err error) {
-		if s, err = c.openStore(nil); err != nil {
-			return err
-		}
-		p, err := onePlatform(f.platform)
-		if err != nil {
-			return err
-		}
-		img, err := s.image(ctx, image, p)
-		if err != nil {
-			return err
-		}
-		if req, err = f.request(img, args); err != nil {
-			return err
-		}
-		req.Layers, err = blobs(ctx, img)
-		return err
-	})
+	p, err := onePlatform(f.platform)
 	if err != nil {
 		return err
 	}
-	return c.execute(ctx, worker.Options{Store: s.dir.Path(), Isolation: f.isolation, Runtime: f.runtime}, req)
+	s, err := c.openStore(nil)
+	if err != nil {
+		return err
+	}
+	err = cache.Healed(func() error {
+		var img *source.Image
+		var req *worker.Request
+		err := c.interruptible(c.waits(ctx), func(ctx context.Context) (err error) {
+			s.images.Store = &faces.Store{Dir: s.dir}
+			if img, err = s.image(ctx, image, p); err != nil {
+				return err
+			}
+			if req, err = f.request(img, args); err != nil {
+				return err
+			}
+			req.Layers, err = blobs(ctx, img)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = c.execute(ctx, worker.Options{Store: s.dir.Path(), Isolation: f.isolation, Runtime: f.runtime}, req)
+		if _, ran := errors.AsType[*statusError](err); err == nil || ran {
+			return err
+		}
+		return cmp.Or(s.verify(ctx, img.Layers), err) // it could not be unpacked, perhaps
+	})
+	if _, ran := errors.AsType[*statusError](err); err != nil && !ran && s.damaged.Load() {
+		err = s.unhealed(image, err)
+	}
+	return err
 }
 
 // request describes the command to the worker.

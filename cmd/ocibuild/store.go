@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
@@ -15,6 +16,7 @@ import (
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/faces"
 	"github.com/ocibuild/ocibuild/internal/source"
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 // store is the local store and the images in it.
@@ -22,6 +24,7 @@ type store struct {
 	dir        *cache.Dir
 	images     *source.Images
 	registries *builder.Registries
+	damaged    atomic.Bool // something of the store was set aside
 }
 
 // openStore opens the store; f may be nil where no registry is wanted.
@@ -47,11 +50,15 @@ func (c *cli) openStore(f *registryFlags) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir.OnDamage = func(e *cache.DamagedError) { fmt.Fprintf(c.stderr, "ocibuild: %v; it was set aside\n", e) }
-	return &store{
+	s := &store{
 		dir: dir, registries: registries,
 		images: &source.Images{Store: &faces.Store{Dir: dir}, Registries: registries},
-	}, nil
+	}
+	dir.OnDamage = func(e *cache.DamagedError) {
+		s.damaged.Store(true)
+		fmt.Fprintf(c.stderr, "ocibuild: %v; it was set aside\n", e)
+	}
+	return s, nil
 }
 
 // nameless stands before the digest of an image that was given without a name:
@@ -140,20 +147,47 @@ func (s *store) result(ctx context.Context, arg string, p *ocispec.Platform, nam
 // hand gives a sink what a name stands for, once more for each layer that turns
 // out to be damaged on the way and is pulled again.
 func (s *store) hand(ctx context.Context, sink builder.Sink, arg string, p *ocispec.Platform, names ...string) (r *builder.Result, err error) {
-	damaged := false
 	err = cache.Healed(func() error {
 		s.images.Store = &faces.Store{Dir: s.dir}
 		if r, err = s.result(ctx, arg, p, names...); err == nil {
 			err = sink.Write(ctx, r)
 		}
-		_, now := errors.AsType[*cache.DamagedError](err)
-		damaged = damaged || now
 		return err
 	})
-	if err != nil && damaged {
-		err = fmt.Errorf("image %q is damaged in the store and cannot be pulled again: build or load it again: %w", familiar(arg), err)
+	if err != nil && s.damaged.Load() {
+		for _, img := range imagesOf(r) {
+			_ = s.verify(ctx, img.Layers) // so that all of it is made again at once
+		}
+		err = s.unhealed(arg, err)
 	}
 	return r, err
+}
+
+func (s *store) unhealed(arg string, err error) error {
+	return fmt.Errorf("image %q is damaged in the store and cannot be pulled again: build or load it again: %w", familiar(arg), err)
+}
+
+func imagesOf(r *builder.Result) []*builder.Image {
+	if r == nil {
+		return nil
+	}
+	return r.Images
+}
+
+// verify sets aside the damaged ones of some layers, and returns the first damage.
+func (s *store) verify(ctx context.Context, layers []*layer.Layer) error {
+	var first error
+	for _, l := range layers {
+		d, err := l.Descriptor(ctx)
+		if err != nil || ctx.Err() != nil {
+			continue
+		}
+		err = s.dir.VerifyBlob(d.Digest, d.Size)
+		if _, damaged := errors.AsType[*cache.DamagedError](err); damaged && first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 func (s *store) missing(arg string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 )
 
 // Open implements layer.Opener.
@@ -12,6 +13,9 @@ func (f *stored) Open(ctx context.Context) (io.ReadCloser, error) {
 		return nil, err
 	}
 	r, err := f.store.Dir.OpenVerified(f.layer.Digest, f.layer.Size)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = f.store.Dir.Missing(f.layer.Digest)
+	}
 	if err != nil {
 		return nil, f.failed(err)
 	}

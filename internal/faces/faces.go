@@ -72,7 +72,7 @@ func (s *Store) remember(id layerID, l *layer.Layer) {
 
 // Has tells whether the blob of a layer is here, or can be fetched.
 func (s *Store) Has(l cache.Layer) bool {
-	if size, ok := s.Dir.HasBlob(l.Digest); ok && size == l.Size {
+	if s.Dir.Holds(l.Digest, l.Size) {
 		return true
 	}
 	s.mu.Lock()
@@ -195,11 +195,11 @@ func (f *stored) scanBlob(ctx context.Context, blob io.Reader) (*layer.TOC, erro
 }
 
 func (f *stored) open(ctx context.Context) (io.ReadCloser, error) {
-	if size, ok := f.store.Dir.HasBlob(f.layer.Digest); ok && size == f.layer.Size {
+	if f.store.Dir.Holds(f.layer.Digest, f.layer.Size) {
 		return f.store.Dir.OpenBlob(f.layer.Digest)
 	}
 	if f.fetcher == nil {
-		return nil, errors.New("its blob is not in the store and its origin is not known; pull the image again")
+		return nil, fmt.Errorf("%w, and its origin is not known; pull the image again", f.store.Dir.Missing(f.layer.Digest))
 	}
 	desc, _ := f.Descriptor(ctx)
 	return f.fetcher.Fetch(ctx, desc, 0)
@@ -208,7 +208,7 @@ func (f *stored) open(ctx context.Context) (io.ReadCloser, error) {
 func (f *stored) Blob(ctx context.Context) (layer.Blob, error) {
 	desc, _ := f.Descriptor(ctx)
 	blob := layer.Blob{Descriptor: desc, Path: f.store.Dir.BlobPath(desc.Digest)}
-	if size, ok := f.store.Dir.HasBlob(desc.Digest); ok && size == desc.Size {
+	if f.store.Dir.Holds(desc.Digest, desc.Size) {
 		return blob, nil
 	}
 	unlock, err := f.store.Dir.Lock(ctx, "blob "+desc.Digest.String())
@@ -216,7 +216,7 @@ func (f *stored) Blob(ctx context.Context) (layer.Blob, error) {
 		return layer.Blob{}, err
 	}
 	defer unlock()
-	if size, ok := f.store.Dir.HasBlob(desc.Digest); ok && size == desc.Size {
+	if f.store.Dir.Holds(desc.Digest, desc.Size) {
 		return blob, nil
 	}
 	err = f.store.Dir.FetchBlob(ctx, desc.Digest, desc.Size, func(offset int64) (io.ReadCloser, error) {

@@ -57,6 +57,7 @@ type Images struct {
 	Store      *faces.Store
 	Registries *Registries
 	Limits     Limits // of what the documents of an image may claim
+	Offline    bool   // what is damaged in the store is not pulled again
 }
 
 // ParseName completes a name as users write it: "busybox" is
@@ -336,7 +337,7 @@ func (l *lookup) fetch(ctx context.Context, from *registry.Repository, desc ocis
 // origin is where a document can be had that reading it from the store has failed
 // for: of an image of the store, only a damaged one is asked for.
 func (l *lookup) origin(err error) *registry.Repository {
-	if _, damaged := errors.AsType[*cache.DamagedError](err); damaged && l.documents == nil {
+	if _, damaged := errors.AsType[*cache.DamagedError](err); damaged && l.documents == nil && !l.images.Offline {
 		return l.layers
 	}
 	if err == nil {

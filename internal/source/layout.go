@@ -53,7 +53,7 @@ func (l *Layout) Close() error { return l.root.Close() }
 func (l *Layout) Find(tag string) (digest.Digest, error) {
 	f, err := l.open("index.json")
 	if err != nil {
-		return "", fmt.Errorf("OCI layout %s: %w", l.dir, pathless(err))
+		return "", fmt.Errorf("OCI layout %s: index.json: %w", l.dir, pathless(err))
 	}
 	defer f.Close()
 	var index struct {
@@ -164,7 +164,7 @@ func (l *Layout) blob(ctx context.Context, store *cache.Dir, d ocispec.Descripto
 	if err := checkDescriptor(ocispec.Descriptor{Digest: d.Digest}); err != nil {
 		return err
 	}
-	if size, ok := store.HasBlob(d.Digest); ok && (d.Size < 0 || size == d.Size) {
+	if store.Holds(d.Digest, d.Size) {
 		return nil
 	}
 	f, err := l.open(filepath.Join("blobs", d.Digest.Algorithm().String(), d.Digest.Encoded()))

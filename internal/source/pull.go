@@ -58,7 +58,7 @@ func (i *Images) pullLayer(ctx context.Context, img *Image, l *layer.Layer, prog
 		return err
 	}
 	defer unlock()
-	if size, ok := i.Store.Dir.HasBlob(desc.Digest); ok && size == desc.Size {
+	if i.Store.Dir.Holds(desc.Digest, desc.Size) {
 		progress(desc.Digest, desc.Size, desc.Size)
 		return nil
 	}

@@ -190,7 +190,7 @@ func (s *store) importBlob(ctx context.Context, in files, desc ocispec.Descripto
 	if desc.Size < 0 || limit >= 0 && desc.Size > limit {
 		return fmt.Errorf("blob %s: it cannot have %d bytes", desc.Digest, desc.Size)
 	}
-	if size, ok := s.dir.HasBlob(desc.Digest); ok && size == desc.Size {
+	if s.dir.Holds(desc.Digest, desc.Size) {
 		return nil
 	}
 	r, err := in.open(blobName(desc.Digest))

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/snapshot"
 	"github.com/ocibuild/ocibuild/layer/tree"
 )
@@ -60,7 +61,7 @@ func eachNote(temp string, f func(n *note, tree string) error) error {
 	}
 	for _, t := range trees {
 		j := filepath.Join(temp, t.Name(), journal)
-		data, err := os.ReadFile(j)
+		data, err := cache.ReadRegular(j)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 			continue
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/snapshot"
 	"github.com/ocibuild/ocibuild/layer"
 )
@@ -118,7 +119,7 @@ func (m *Manager) take(layers []snapshot.Layer) (*Tree, error) {
 // read reads what the tree says of itself, and tells whether it is what it should
 // be: the tree of those layers.
 func (t *Tree) read(layers []snapshot.Layer) bool {
-	data, err := os.ReadFile(filepath.Join(t.dir, aboutFile))
+	data, err := cache.ReadRegular(filepath.Join(t.dir, aboutFile))
 	var a about
 	same := func(a, b snapshot.Layer) bool { return a.DiffID == b.DiffID }
 	if err != nil || json.Unmarshal(data, &a) != nil || !slices.EqualFunc(a.Layers, layers, same) {

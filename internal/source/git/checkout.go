@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/graph"
 	"github.com/ocibuild/ocibuild/internal/source/local"
 	"github.com/ocibuild/ocibuild/layer"
@@ -79,7 +80,7 @@ func (c *Checkout) prepare(ctx context.Context, in call, bare string, at *revisi
 	if err := os.WriteFile(filepath.Join(alternates, "alternates"), []byte(filepath.Join(bare, "objects")+"\n"), 0o644); err != nil {
 		return err
 	}
-	shallow, err := os.ReadFile(filepath.Join(bare, "shallow"))
+	shallow, err := cache.ReadRegular(filepath.Join(bare, "shallow"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

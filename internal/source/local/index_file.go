@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/ocibuild/ocibuild/cache"
 )
 
 // An index file is the magic, the number of entries, the entries, and a
@@ -24,7 +26,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // loadIndex reads an index file; one that does not exist is empty.
 func loadIndex(file string) ([]indexEntry, error) {
-	data, err := os.ReadFile(file)
+	data, err := cache.ReadRegular(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

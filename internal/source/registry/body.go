@@ -38,6 +38,12 @@ func (b *watchedBody) Close() error {
 	return err
 }
 
+// bodyError is why the body of a request could not be read. It is not the
+// registry's, even if another registry is to blame.
+type bodyError struct{ error }
+
+func (e *bodyError) Unwrap() error { return e.error }
+
 // sentBody remembers why the body of a request could not be read: that is not
 // the registry's fault, and another try does not help.
 type sentBody struct {
@@ -55,7 +61,7 @@ func (s *sentBody) fail(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed == nil && err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errClosed) {
-		s.failed = err
+		s.failed = &bodyError{err}
 	}
 	return err
 }

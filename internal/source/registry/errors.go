@@ -160,8 +160,8 @@ func retryAfter(h http.Header) time.Duration {
 
 // explain turns an error of a request into an Error of this registry.
 func (c *conn) explain(err error) error {
-	if err == nil {
-		return nil
+	if _, ours := errors.AsType[*bodyError](err); err == nil || ours {
+		return err
 	}
 	var e *Error
 	if !errors.As(err, &e) {
@@ -194,6 +194,9 @@ func (c *conn) explain(err error) error {
 // temporary tells whether a request may succeed when repeated, and how long
 // the server wants us to wait.
 func temporary(err error) (time.Duration, bool) {
+	if _, ours := errors.AsType[*bodyError](err); ours {
+		return 0, false
+	}
 	var e *Error
 	if errors.As(err, &e) && e.again {
 		return e.retryAfter, true

@@ -130,7 +130,7 @@ func (u *upload) send(ctx context.Context, at *place) error {
 		body:   func() (io.ReadCloser, error) { return u.open(ctx) },
 	}, http.StatusCreated, http.StatusOK, http.StatusNoContent)
 	var e *Error
-	if errors.As(err, &e) {
+	if _, ours := errors.AsType[*bodyError](err); !ours && errors.As(err, &e) {
 		// The registry lost the upload, not the image.
 		e.again = e.Status == http.StatusNotFound || e.Status == http.StatusRequestedRangeNotSatisfiable
 	}
