@@ -199,6 +199,15 @@ func TestC1ProcWithoutMounts(t *testing.T) {
 		"test $(readlink /proc/self) -gt 1 && echo yes":             "yes\n",
 		"cat /proc/1/environ /proc/1/root/etc/passwd 2>&-; echo $?": "1\n",
 		"echo x 2>&- >/proc/sys/kernel/hostname || echo refused":    "refused\n",
+		"(exec -a sh /proc/self/exe -c 'echo executed')":            "executed\n",
+		"cd /proc/self && cat comm":                                 "cat\n",
+		"ls -d /dev/fd/.":                                           "/dev/fd/.\n",
+		"df -P / | tail -n 1 | grep -o '/$'":                        "/\n",
+		"cd /proc && cat 1/environ 2>&-; echo $?":                   "1\n",
+		"test -d /sys/kernel && echo yes":                           "yes\n",
+		"ls /sys/firmware 2>&- || echo hidden":                      "hidden\n",
+		"echo x 2>&- >/sys/kernel/uevent_helper || echo refused":    "refused\n",
+		"ls /dev/pts/ptmx && : <>/dev/ptmx && echo yes":             "/dev/pts/ptmx\nyes\n",
 	} {
 		for _, user := range []string{"", "app"} {
 			s := chrooted(script)

@@ -12,7 +12,7 @@ import (
 
 // chrootHint is for the first step that fails: it may be the want of something
 // that other rungs give.
-const chrootHint = "isolation chroot gives a step no /sys, a /proc only for names that begin with /proc, and neither CAP_MKNOD, CAP_SYS_CHROOT nor CAP_NET_RAW; a command that needs them fails"
+const chrootHint = "isolation chroot gives a step neither CAP_MKNOD, CAP_SYS_CHROOT nor CAP_NET_RAW, and /proc and /sys only to read and by name; a command that needs more fails"
 
 // runChrooted runs the step in a tree that is changed by it and by nobody else.
 func (t *task) runChrooted(ctx context.Context, own *kept.Tree, left changes, r *Request) (out *outcome, err error) {

@@ -37,18 +37,34 @@ var olderCalls = []call{
 
 // procABIs leave programs for 32 bits alone.
 var procABIs = []abi{
-	{audit: unix.AUDIT_ARCH_X86_64, foreign: 0x40000000, calls: slices.Concat(procCalls, []call{
-		{number: unix.SYS_OPEN, handle: func(s *supervisor) reply {
-			return s.procOpen(s.req.args[0], int(uint32(s.req.args[1])), uint32(s.req.args[2]))
-		}},
-		{number: unix.SYS_READLINK, handle: func(s *supervisor) reply {
-			return s.procReadlink(s.req.args[0], s.req.args[1], s.req.args[2])
-		}},
-		{number: unix.SYS_STAT, handle: func(s *supervisor) reply { return s.procStat(s.req.args[0], s.req.args[1], 0) }},
-		{number: unix.SYS_LSTAT, handle: func(s *supervisor) reply {
-			return s.procStat(s.req.args[0], s.req.args[1], unix.AT_SYMLINK_NOFOLLOW)
-		}},
-		{number: unix.SYS_ACCESS, handle: func(s *supervisor) reply { return s.procAccess(s.req.args[0], s.mode(1), 0) }},
-	})},
+	{audit: unix.AUDIT_ARCH_X86_64, foreign: 0x40000000, calls: slices.Concat(procCalls, olderProcCalls)},
 	{audit: unix.AUDIT_ARCH_I386},
+}
+
+// olderProcCalls are those of procCalls that newer processors do without.
+var olderProcCalls = []call{
+	{number: unix.SYS_OPEN, handle: func(s *supervisor) reply {
+		return s.procOpen(unix.AT_FDCWD, s.req.args[0], int(uint32(s.req.args[1])), uint32(s.req.args[2]))
+	}},
+	{number: unix.SYS_CREAT, handle: func(s *supervisor) reply {
+		return s.procOpen(unix.AT_FDCWD, s.req.args[0], unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC, uint32(s.req.args[1]))
+	}},
+	{number: unix.SYS_READLINK, handle: func(s *supervisor) reply {
+		return s.procReadlink(unix.AT_FDCWD, s.req.args[0], s.req.args[1], s.req.args[2])
+	}},
+	{number: unix.SYS_STAT, handle: func(s *supervisor) reply {
+		return s.procStat(unix.AT_FDCWD, s.req.args[0], s.req.args[1], 0)
+	}},
+	{number: unix.SYS_LSTAT, handle: func(s *supervisor) reply {
+		return s.procStat(unix.AT_FDCWD, s.req.args[0], s.req.args[1], unix.AT_SYMLINK_NOFOLLOW)
+	}},
+	{number: unix.SYS_ACCESS, handle: func(s *supervisor) reply {
+		return s.procAccess(unix.AT_FDCWD, s.req.args[0], s.mode(1), 0)
+	}},
+	{number: unix.SYS_CHMOD, handle: func(s *supervisor) reply {
+		return s.procChmod(unix.AT_FDCWD, s.req.args[0], s.mode(1))
+	}},
+	{number: unix.SYS_CHOWN, handle: func(s *supervisor) reply {
+		return s.procChown(unix.AT_FDCWD, s.req.args[0], s.id(1), s.id(2), 0)
+	}},
 }

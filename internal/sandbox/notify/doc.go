@@ -49,6 +49,14 @@
 // of its own tree, may do anyway. The supervisor acts only inside the step's root
 // directory, which it takes for its own.
 //
+// A second, smaller supervisor shows /proc and /sys to a step that has only a
+// changed root ([ProcFilter], [ServeProc]). It runs in the step's reaper, opens
+// what the step names in the container's own /proc and passes the open file on.
+// Files that name mounts are made up, because a changed root has none. Programs
+// executed and directories entered by a name in /proc are the two things that the
+// kernel does only for the caller itself: for them a link or a directory is made in
+// the step's own /proc, which is empty otherwise.
+//
 // Linux 5.19 or newer ([Supported]), since before that a signal could make the
 // step repeat a call that was already answered.
 package notify

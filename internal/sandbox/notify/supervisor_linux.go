@@ -26,6 +26,8 @@ type supervisor struct {
 	spent      int                 // bytes of these texts
 	execs      map[string]*execing // by thread group
 	missed     int                 // look-ups of others than these
+
+	at procState // of one that answers for /proc
 }
 
 // reply is the answer to a call. The zero value is success with 0.

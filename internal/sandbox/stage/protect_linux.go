@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +15,7 @@ import (
 // Hidden: they tell about, or reach into, the host. The list is Docker's.
 var (
 	hiddenFiles = notify.HiddenFiles
-	hiddenDirs  = append([]string{"sys/firmware", "sys/devices/virtual/powercap"}, notify.HiddenDirs...)
+	hiddenDirs  = slices.Concat(notify.HiddenSys, notify.HiddenDirs)
 	// Where hosts mount other file systems in /sys.
 	mountedDirs = []string{
 		"sys/fs/bpf", "sys/fs/fuse/connections", "sys/fs/pstore", "sys/fs/resctrl", "sys/fs/selinux",

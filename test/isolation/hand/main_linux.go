@@ -31,6 +31,7 @@ var errArguments = errors.New("not the arguments that it takes")
 
 // deeds take the name of a file and, some of them, more.
 var deeds = map[string]func(file string, args []string) error{
+	"lchmod": lchmod, "unnamed": unnamed, "within": within,
 	"ask": ask, "getxattr": getxattr, "setxattr": setxattr, "removexattr": removexattr, "socket": socket, "utime": utime,
 }
 
@@ -52,6 +53,60 @@ func socket(path string, _ []string) error {
 		return err
 	}
 	return unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+}
+
+// within prints a file that it finds by an open directory: within DIR FILE
+func within(dir string, args []string) error {
+	if len(args) != 1 {
+		return errArguments
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	fd, err := unix.Openat(int(d.Fd()), args[0], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), args[0])
+	defer f.Close()
+	_, err = io.Copy(os.Stdout, f)
+	return err
+}
+
+// lchmod makes a file and changes its mode as the C library does for a name that
+// may be a link: lchmod FILE MODE
+func lchmod(file string, args []string) error {
+	if len(args) != 1 {
+		return errArguments
+	}
+	mode, err := strconv.ParseUint(args[0], 8, 32)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		return err
+	}
+	fd, err := unix.Open(file, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), uint32(mode))
+}
+
+// unnamed writes a file that has no name, and then gives it one.
+func unnamed(file string, _ []string) error {
+	fd, err := unix.Open(".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte("linked\n")); err != nil {
+		return err
+	}
+	return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), unix.AT_FDCWD, file, unix.AT_SYMLINK_FOLLOW)
 }
 
 // getxattr prints an attribute: getxattr FILE NAME
