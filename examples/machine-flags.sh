@@ -111,7 +111,27 @@ cargo_flags() {
 	show_first /root/.cargo/credentials.toml "$home/credentials.toml" "$home/credentials"
 }
 
+# trust_store DIR AT: shows the certificates that this machine's Java trusts as a file of DIR, which is at AT in the RUN, and
+# prints the system properties that name it. Java knows no bundle, and where an image's JDK has its own differs.
+trust_store() {
+	local file
+	for file in "${JAVA_HOME:-/nowhere}/lib/security/cacerts" /etc/ssl/certs/java/cacerts /etc/pki/java/cacerts; do
+		if [[ -s $file ]]; then
+			show "$file" "$1/machine-cacerts" >&3
+			printf '%s\n' "javax.net.ssl.trustStore=$1/machine-cacerts" javax.net.ssl.trustStorePassword=changeit
+			return
+		fi
+	done
+}
+
 maven_flags() {
+	# mvn and mvnw read this file before they start Java.
+	trust_store /root/.m2 3>&1 >"$dir/java"
+	if [[ -s $dir/java || -f ${HOME:-}/.mavenrc ]]; then
+		[[ ! -f ${HOME:-}/.mavenrc ]] || cat "$HOME/.mavenrc"
+		sed 's/.*/MAVEN_OPTS="${MAVEN_OPTS:-} -D&"/' "$dir/java"
+	fi >"$dir/mavenrc"
+	[[ ! -s $dir/mavenrc ]] || show "$dir/mavenrc" /root/.mavenrc
 	# What the site says for everybody stands in for the user's own settings.
 	show_first /root/.m2/settings.xml "${HOME:-}/.m2/settings.xml" "${MAVEN_HOME:-/nowhere}/conf/settings.xml" /etc/maven/settings.xml
 	show_first /root/.m2/settings-security.xml "${HOME:-}/.m2/settings-security.xml"
@@ -119,7 +139,13 @@ maven_flags() {
 
 gradle_flags() {
 	local home=${GRADLE_USER_HOME:-${HOME:-}/.gradle} file
-	for file in "$home"/gradle.properties "$home"/init.gradle "$home"/init.gradle.kts "$home"/init.d/*.gradle "$home"/init.d/*.gradle.kts; do
+	trust_store /root/.gradle 3>&1 >"$dir/java"
+	{
+		[[ ! -f $home/gradle.properties ]] || { cat "$home/gradle.properties" && echo; }
+		sed 's/^/systemProp./' "$dir/java"
+	} >"$dir/gradle.properties"
+	show "$dir/gradle.properties" /root/.gradle/gradle.properties
+	for file in "$home"/init.gradle "$home"/init.gradle.kts "$home"/init.d/*.gradle "$home"/init.d/*.gradle.kts; do
 		[[ ! -f $file ]] || show "$file" "/root/.gradle/${file#"$home"/}"
 	done
 }
