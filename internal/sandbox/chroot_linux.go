@@ -21,6 +21,10 @@ type warden struct {
 	control, status *os.File
 }
 
+// ChrootedSideBySide tells whether steps with Chroot may run at the same time: not
+// where the kernel does not tell whose orphan a process is.
+func ChrootedSideBySide() bool { return reaper.Adopts() }
+
 // checkChroot refuses what cannot be had without namespaces, and what the caller
 // has to do itself.
 func (s *Spec) checkChroot() error {

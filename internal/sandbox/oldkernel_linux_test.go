@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -23,19 +24,19 @@ var newCalls = []uint32{
 func TestChrootOnOldKernels(t *testing.T) {
 	switch name := os.Getenv(oldVar); name {
 	case "":
-		for answer, errno := range map[string]unix.Errno{"ENOSYS": unix.ENOSYS, "EPERM": unix.EPERM} {
+		for _, answer := range []string{"ENOSYS", "EPERM", "EINVAL"} {
 			cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$")
 			cmd.Env = append(os.Environ(), oldVar+"="+answer)
 			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("where new calls are answered by %v: %v\n%s", errno, err, out)
+				t.Errorf("where new calls are answered by %s: %v\n%s", answer, err, out)
 			}
 		}
-	case "ENOSYS", "EPERM":
-		errno := unix.ENOSYS
-		if name == "EPERM" {
-			errno = unix.EPERM
-		}
-		must(t, becomeOld(errno))
+	case "ENOSYS":
+		must(t, becomeOld(unix.ENOSYS))
+	case "EPERM":
+		must(t, becomeOld(unix.EPERM))
+	case "EINVAL": // C4: of flags and options, as gVisor answers
+		must(t, becomeOld(unix.EINVAL))
 	default:
 		if fd, err := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{}); err == nil {
 			unix.Close(fd)
@@ -53,8 +54,14 @@ func becomeOld(answer unix.Errno) error {
 		filter = append(filter, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 1},
 			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(answer)})
 	}
-	for _, call := range newCalls {
-		refuse(call, answer)
+	if answer == unix.EINVAL {
+		filter = slices.Concat(filter, refuseArgument(unix.SYS_PRCTL, 0, unix.PR_SET_CHILD_SUBREAPER), refuseArgument(unix.SYS_PRCTL, 0, unix.PR_GET_CHILD_SUBREAPER),
+			refuseArgument(unix.SYS_SECCOMP, 1, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW), refuseArgument(unix.SYS_CLOSE_RANGE, 2, unix.CLOSE_RANGE_CLOEXEC))
+		refuse(unix.SYS_OPENAT2, unix.ENOSYS)
+	} else {
+		for _, call := range newCalls {
+			refuse(call, answer)
+		}
 	}
 	refuse(unix.SYS_CLONE3, unix.ENOSYS) // as all filters answer it: libraries of C give up on anything else
 	filter = append(filter, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
@@ -72,4 +79,16 @@ func becomeOld(answer unix.Errno) error {
 		}
 	}
 	return unix.Exec("/proc/self/exe", args, os.Environ())
+}
+
+// refuseArgument answers a call with EINVAL if one of its arguments has a value.
+func refuseArgument(call uint32, index int, value uint32) []unix.SockFilter {
+	const numberAt, argumentsAt = 0, 16
+	return []unix.SockFilter{
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 4},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: argumentsAt + 8*uint32(index)},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EINVAL)},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: numberAt},
+	}
 }

@@ -40,6 +40,10 @@ func (t *task) runChrooted(ctx context.Context, own *kept.Tree, left changes, r 
 			return nil, fmt.Errorf("mount %s at %s: %w", m.Type, m.Target, err)
 		}
 	}
+	if !sandbox.ChrootedSideBySide() {
+		t.s.alone.Lock()
+		defer t.s.alone.Unlock()
+	}
 	own.Spoil()
 	if err := own.MakeDir(path.Join("/", spec.Cwd), id.UID, id.GID); err != nil {
 		return nil, fmt.Errorf("make the working directory %s: %w", spec.Cwd, err)

@@ -30,6 +30,7 @@ type server struct {
 	owned bool // there is one id only, and owners stand in attributes
 
 	wholes *kept.Manager // the same as trees on rung chroot, else nil
+	alone  sync.Mutex    // of the one step that may run, in mode chroot on some kernels
 	hinted atomic.Bool   // a step that failed was told what the rung does not have
 
 	emulation emulation

@@ -5,7 +5,9 @@
 // The reaper is this same program, started again under the name [Name]; an init
 // function notices the name and never returns. It starts the stage of a step and
 // is the one to whom the kernel gives the step's orphans (PR_SET_CHILD_SUBREAPER).
-// A step that runs as root can kill it: this is no boundary, but order.
+// Where the kernel knows no such thing, it goes by the sessions that the step has
+// made; then one step may run at a time ([Adopts]). A step that runs as root can
+// kill it: this is no boundary, but order.
 //
 // As with package stage, an import here makes every RUN slower.
 package reaper

@@ -47,7 +47,12 @@ func isPipe(fd int) bool {
 }
 
 func run() (status int, err error) {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+	var before sessions
+	err = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	if errors.Is(err, unix.EINVAL) {
+		before, err = sessionsNow(), nil
+	}
+	if err != nil {
 		return 0, fmt.Errorf("adopt orphans: %w", err)
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
@@ -80,7 +85,7 @@ func run() (status int, err error) {
 		}
 		if got == pid {
 			c.gone.Store(true)
-			killAll()
+			killAll(before)
 			return status, nil
 		}
 	}

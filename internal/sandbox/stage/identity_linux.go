@@ -86,9 +86,14 @@ func installFilter(filter []byte) error {
 		Filter: (*unix.SockFilter)(unsafe.Pointer(unsafe.SliceData(filter))),
 	}
 	// The kernel's slow answer to speculation is off, as it is for every
-	// process without a filter on current kernels.
-	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
-		unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, uintptr(unsafe.Pointer(&prog)))
+	// process without a filter on current kernels. gVisor has no such flag.
+	var errno unix.Errno
+	for _, flags := range []uintptr{unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, 0} {
+		_, _, errno = unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&prog)))
+		if errno != unix.EINVAL {
+			break
+		}
+	}
 	if errno != 0 {
 		return fmt.Errorf("install the system call filter: %w", errno)
 	}

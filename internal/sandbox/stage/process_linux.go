@@ -126,15 +126,19 @@ func takeTerminal() error {
 // are marked for that: the Go runtime would miss its own descriptors.
 func shutFiles() error {
 	err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
-	if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) {
+	if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) {
 		return err
 	}
-	// Before Linux 5.9, or in a container whose filter is older: one by one.
+	// Before Linux 5.11, in gVisor, or in a container whose filter is older: one by one.
 	var files unix.Rlimit
 	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &files); err != nil {
 		return err
 	}
 	_, limit := Files(files.Max)
+	const many = 64 // the runtime has fewer
+	if unix.CloseRange(many, ^uint(0), 0) == nil {
+		limit = many
+	}
 	for fd := uintptr(3); fd < uintptr(limit); fd++ {
 		if _, err := unix.FcntlInt(fd, unix.F_SETFD, unix.FD_CLOEXEC); err != nil && !errors.Is(err, unix.EBADF) {
 			return err

@@ -14,6 +14,7 @@ func TestFilesOfTheBuilderAreShut(t *testing.T) {
 	for name, prepare := range map[string]func() error{
 		"with close_range":    func() error { return nil },
 		"without close_range": func() error { return refuse(unix.SYS_CLOSE_RANGE, unix.ENOSYS) },
+		"without its flag":    func() error { return refuse(unix.SYS_CLOSE_RANGE, unix.EINVAL) },
 		"forbidden":           func() error { return refuse(unix.SYS_CLOSE_RANGE, unix.EPERM) },
 	} {
 		f, err := os.Open("/")
