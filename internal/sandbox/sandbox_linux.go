@@ -208,15 +208,10 @@ func (k *keeper) start() (config, report *os.File, err error) {
 		return nil, nil, err
 	}
 	defer reportW.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	files, done, err := k.files()
+	defer done()
 	if err == nil {
-		defer null.Close()
-		files := []*os.File{k.stdio.Stdin, k.stdio.Stdout, k.stdio.Stderr, configR, reportW}
-		for i := range files {
-			if files[i] == nil {
-				files[i] = null
-			}
-		}
+		files = append(files, configR, reportW)
 		err = k.launch(&os.ProcAttr{Env: stageEnv, Files: files, Sys: attr})
 	}
 	if err != nil {

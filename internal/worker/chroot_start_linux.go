@@ -59,6 +59,9 @@ func chrootRungHint(err error) string {
 	case strings.Contains(text, "is missing"):
 		return "; in a Kubernetes pod, add SYS_CHROOT to securityContext.capabilities"
 	case strings.Contains(text, "make /dev/") && strings.Contains(text, unix.EPERM.Error()):
+		if needs(unix.CAP_MKNOD, "") == nil { // as inside gVisor
+			return "; the store's file system takes no devices: put the store on a tmpfs or another volume"
+		}
 		return "; it takes CAP_MKNOD: in a Kubernetes pod, add MKNOD to securityContext.capabilities"
 	case strings.Contains(text, "open /dev/null"):
 		return "; the store's file system does not allow devices (nodev): put the store on another one"

@@ -22,7 +22,7 @@ var agreement = []string{
 	`busybox mkdir -p a/b; busybox touch a/f a/b/g; busybox ln -s f a/l; chown -R 5:6 a; busybox chown -h 7:8 a/l; busybox chmod 4755 a/f; busybox chmod 2775 a/b`,
 	`busybox cp -a a c; busybox mv a/f a/moved; busybox ln a/moved a/hard; busybox ln a/l a/l2; chown 9 a/hard; rm a/b/g; touch a/b/inherits; mkdir a/b/dir`,
 	`busybox tar cf /t c; rm -r c; busybox tar xf /t; rm /t; busybox mkfifo p; chown 10:11 p; chown 0:0 c/f; chown 1:1 etc/owned; chown 1000:1000 etc/owned`,
-	`echo 'app:x:1234:1235::/:/bin/sh' >etc/passwd; echo 'app:x:1235:' >etc/group; mkdir -m 1777 tmp
+	`echo 'app:x:1234:1235::/:/bin/sh' >etc/passwd; echo 'app:x:1235:' >etc/group; mkdir -p tmp; busybox chmod 1777 tmp
 		busybox su app -c 'cd /tmp; umask 027; echo mine >made; busybox mkdir dir; busybox ln -s made link; busybox mkfifo pipe; busybox chmod 6755 made; test $(id -u) = 1234'`,
 	`chown 20:20 . ; rm -r a; mkdir a; chown 3:4 a; busybox ln -s x a/l; chown 1 p; rm c/l; busybox ln c/f c/g`,
 }

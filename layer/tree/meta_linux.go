@@ -106,9 +106,10 @@ func (f Form) opaque() string {
 	return "user.overlay.opaque"
 }
 
-// xattrError decides what a failure to set an attribute means. Capabilities
-// change what a program may do and must not get lost; user.* and trusted.* are
-// notes that many file systems and namespaces cannot hold. An access control
+// xattrError decides what a failure to set an attribute means. user.* and trusted.*
+// are notes that many file systems and namespaces cannot hold. Capabilities change
+// what a program may do and must not get lost, but where a file system keeps none: a
+// file that a step leaves alone has them in its layer still. An access control
 // list that names users has no meaning where there is one id, and every step has
 // root's rights.
 func xattrError(name string, err error, f Form) error {
@@ -116,7 +117,7 @@ func xattrError(name string, err error, f Form) error {
 		return nil
 	}
 	best := strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "trusted.")
-	unsupported := errors.Is(err, unix.ENOTSUP) && !strings.HasPrefix(name, "security.")
+	unsupported := errors.Is(err, unix.ENOTSUP)
 	if unsupported || (best && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL))) {
 		return nil
 	}

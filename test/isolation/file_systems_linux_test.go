@@ -36,12 +36,17 @@ func onOverlay(w *way) error {
 
 // onFUSE is a file system of a process, as those of many clouds are. Devices on it do
 // nothing, as in every container.
-func onFUSE(w *way) error {
+func onFUSE(w *way) error { return bound(w) }
+
+// onFUSEWithout keeps no attributes, as NFS before version 4.2.
+func onFUSEWithout(w *way) error { return bound(w, "--xattr-none") }
+
+func bound(w *way, options ...string) error {
 	below := w.dir + ".below"
 	if err := errors.Join(os.Mkdir(below, 0o755), likeDir(below, w.dir)); err != nil {
 		return err
 	}
-	if err := tool("bindfs", "-o", "allow_other", below, w.dir); err != nil {
+	if err := tool("bindfs", append(options, "-o", "allow_other", below, w.dir)...); err != nil {
 		return errors.Join(err, os.RemoveAll(below))
 	}
 	w.off = append(w.off, func() error { return os.RemoveAll(below) }, w.unmount)

@@ -43,6 +43,7 @@ var places = []place{
 	{name: "flags", ready: func(dir string) error { return tool("chattr", "+Ad", dir) }},
 	{name: "odd : name, of=a\\folder"},
 	{name: "overlay", on: onOverlay},
+	{name: "no-attributes", on: onFUSEWithout, refuses: "open /dev/null of a step: permission denied|as an attribute: operation not supported"},
 	{name: "fuse", on: onFUSE, refuses: "open /dev/null of a step: permission denied"},
 }
 

@@ -5,10 +5,12 @@ import (
 	"cmp"
 	"encoding/json"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/ocibuild/ocibuild/internal/sandbox/stage"
@@ -36,6 +38,9 @@ func New(r *Runtime, dir string, c *stage.Config) (*Bundle, error) {
 			return nil, err
 		}
 	}
+	if r.Name == runsc { // or it would mount memory over a folder that is empty or missing
+		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: stage.Tmp, Type: "bind", Source: path.Join(c.Rootfs, stage.Tmp), Options: []string{"rbind"}})
+	}
 	data, err := json.Marshal(spec)
 	if err != nil {
 		return nil, err
@@ -62,10 +67,12 @@ func New(r *Runtime, dir string, c *stage.Config) (*Bundle, error) {
 		args = append(args, "--rootless=true")
 		c.Runtime.FreezeGroups = true
 	case runsc:
-		args = append(args, "--ignore-cgroups", "--network=host")
+		// Of sockets there are only those of ssh mounts.
+		args = append(args, "--ignore-cgroups", "--host-uds=open", "--network=host")
 		if c.Loopback {
 			args[len(args)-1] = "--network=none"
 		}
+		c.Runtime.NeedTmp = true
 	}
 	c.Runtime.Args = slices.Concat(args, []string{"run", "--bundle", dir, id})
 	return b, nil

@@ -16,6 +16,10 @@ type Runtime struct {
 	Version string // as it says it; empty if it does not
 }
 
+// OwnsStdio tells whether the runtime gives the standard files of a step to a user of
+// its own, who would then own /dev/null of this machine.
+func (r *Runtime) OwnsStdio() bool { return r.Name == runsc }
+
 // Find returns the absolute path of a runtime that is named by a path, or by a
 // name that is looked for in the directories of list, as in the environment
 // variable PATH, and where distributions put what only root is to run.

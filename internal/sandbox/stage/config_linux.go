@@ -56,7 +56,11 @@ type Runtime struct {
 	HostSys      bool     // /sys is the host's, brought along by the stage
 	HideUnified  bool     // of control groups, where it stands beside others
 	FreezeGroups bool     // control groups cannot be made or changed
+	NeedTmp      bool     // it mounts [Tmp], which has to be there
 }
+
+// Tmp is where some runtimes mount memory unless they are told to mount something.
+const Tmp = "/tmp"
 
 // Profile is one of a security module of the kernel.
 type Profile struct {

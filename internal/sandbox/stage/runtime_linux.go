@@ -102,6 +102,13 @@ func (t *tree) furnishForRuntime(c *Config) error {
 	if err := t.mountDev(c); err != nil {
 		return err
 	}
+	if c.Runtime.NeedTmp {
+		tmp, err := t.ensure(Tmp, stubDir)
+		if err != nil {
+			return fmt.Errorf("make a place for %s: %w", Tmp, err)
+		}
+		unix.Close(tmp)
+	}
 	if c.Runtime.HostSys {
 		return t.mountSys(c)
 	}
