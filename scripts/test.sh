@@ -12,7 +12,7 @@ tester=ocibuild-tester
 if ((EUID == 0)); then
 	# gcc: the race detector is the one thing that needs cgo. The others are second readers, a registry and peers.
 	"$here/need.sh" busybox-static ca-certificates crun curl docker-registry gcc git libc6-dev mmdebstrap openssh-client \
-		openssh-server passwd qemu-user-static runc skopeo uidmap umoci
+		openssh-server passwd qemu-user-static runc runsc skopeo uidmap umoci
 	# useradd gives sub-ids where /etc/login.defs has not been told otherwise.
 	id "$tester" >/dev/null 2>&1 || useradd --create-home "$tester"
 	grep -q "^$tester:" /etc/subuid || usermod --add-subuids 1000000000-1000065535 "$tester"
