@@ -181,7 +181,10 @@ func (b *build) attempt(parts []*part) (*Result, error) {
 	if err != nil {
 		stop()
 	}
-	return r, failure.Join(err, solver.Wait())
+	if err = failure.Join(err, solver.Wait()); err == nil {
+		err = solver.Release(b.ctx, layers...)
+	}
+	return r, err
 }
 
 // keepsBlobs tells whether the bytes of base layers will be needed.

@@ -36,7 +36,14 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 // Missing is the error of a blob that was here, or should be: another process has
 // set it aside, or has removed it. Who tries again makes it again.
 func (d *Dir) Missing(dgst digest.Digest) error {
+	d.missed.Store(dgst, true)
 	return &DamagedError{What: "blob " + dgst.String(), Path: d.BlobPath(dgst), Err: fs.ErrNotExist}
+}
+
+// Missed tells whether the blob was missing when it was needed.
+func (d *Dir) Missed(dgst digest.Digest) bool {
+	_, missed := d.missed.Load(dgst)
+	return missed
 }
 
 // DigestError says that bytes do not have the digest they were asked for by.

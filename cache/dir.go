@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -34,9 +35,10 @@ type Dir struct {
 	// not change once the store is in use.
 	OnDamage func(*DamagedError)
 
-	path  string
-	temp  tempOwner
-	locks *filelock.Set
+	path   string
+	temp   tempOwner
+	locks  *filelock.Set
+	missed sync.Map // digests of blobs that were missing
 }
 
 // OpenDir opens the store at path and makes it if there is none. Only its

@@ -61,6 +61,7 @@ type making struct {
 	reused *os.File
 
 	once sync.Once
+	anew bool          // nothing had the blob before
 	done chan struct{} // closed when blob, toc and err are set
 	blob layer.Blob
 	toc  *layer.TOC
@@ -124,6 +125,8 @@ func (m *making) place(diffID digest.Digest) {
 	defer m.closeFiles()
 	desc, toc, err := m.w.Wait()
 	if err == nil {
+		_, before := m.store.Dir.HasBlob(desc.Digest)
+		m.anew = !before
 		err = m.store.Dir.AdoptBlob(m.file.Name(), desc.Digest)
 	}
 	if err == nil {

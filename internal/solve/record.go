@@ -15,7 +15,7 @@ type Previous = cache.Layer
 
 // lookup returns the outputs recorded under a key, or nil: a record that is
 // damaged, or whose blobs are gone, is a miss.
-func (s *Solver) lookup(ctx context.Context, k cache.Key) [][]Layer {
+func (s *Solver) lookup(ctx context.Context, step *graph.Step, k cache.Key) [][]Layer {
 	rec, err := s.Faces.Dir.Get(ctx, k)
 	if err != nil {
 		return nil
@@ -28,7 +28,7 @@ func (s *Solver) lookup(ctx context.Context, k cache.Key) [][]Layer {
 		}
 		outs[i] = make([]Layer, len(listed))
 		for n, l := range listed {
-			found, err := s.Layer(l)
+			found, err := s.recorded(step, l)
 			if err != nil {
 				return nil
 			}

@@ -83,6 +83,8 @@ type Solver struct {
 	fresh  once[struct{}] // they have begun anew
 	tail   sync.WaitGroup // records that wait for their blobs
 	errs   []error
+	// mounted are layers that were made to be mounted.
+	mounted []*layer.Layer
 }
 
 // Layer is a layer of a result and the time of the step that made it, which is
@@ -251,7 +253,7 @@ func (s *Solver) work(ctx context.Context, step *graph.Step) ([][]Layer, error) 
 		if err != nil {
 			return nil, err
 		}
-		if outs := s.lookup(ctx, def.key); outs != nil {
+		if outs := s.lookup(ctx, step, def.key); outs != nil {
 			s.cached(step)
 			return outs, nil
 		}
@@ -296,7 +298,7 @@ func (s *Solver) do(ctx context.Context, step *graph.Step, job job, content cach
 		if step.NoCache {
 			return nil
 		}
-		outs := s.lookup(ctx, content)
+		outs := s.lookup(ctx, step, content)
 		if outs != nil {
 			s.cached(step)
 			s.keep(ctx, step, job, outs, func() {})

@@ -96,5 +96,8 @@ func (j *filesJob) run(ctx context.Context, _ Previous) ([][]Layer, error) {
 	if err != nil {
 		return nil, err
 	}
+	j.s.mu.Lock()
+	j.s.mounted = append(j.s.mounted, l)
+	j.s.mu.Unlock()
 	return [][]Layer{{{Layer: l, Created: j.s.Now}}}, nil
 }
