@@ -48,6 +48,8 @@ type example struct {
 	prints   string            // what a program that ends prints
 	port     int               // where a service that stays listens; its args may move it
 	answers  func(string) bool // whether the answer to GET / is the right one
+
+	contained bool // it is built with the rights of a container
 }
 
 func TestExamples(t *testing.T) {
@@ -61,6 +63,11 @@ func TestExamples(t *testing.T) {
 			var got map[string]string
 			return json.Unmarshal([]byte(body), &got) == nil && len(got) == 1 && got["message"] == "Hello world!"
 		}},
+		{dir: "go-module", contained: true, managers: []string{"go"}, prints: "Don't communicate by sharing memory, share memory by communicating.\n"},
+		{dir: "rust-cargo", contained: true, base: "debian:bookworm-slim", managers: []string{"cargo"}, args: []string{"Grüße, 世界"},
+			prints: "11 columns: Grüße, 世界\n"},
+		{dir: "node-npm", contained: true, base: "debian:bookworm-slim", managers: []string{"npm"}, args: []string{"2", "days"},
+			prints: "2 days are 172800000 ms; memory is known: true\n"},
 	}
 	whole, binary, store := t, ocibuild(t), os.Getenv("OCIBUILD_STORE")
 	bases := map[string]string{} // where their files are
@@ -73,7 +80,11 @@ func TestExamples(t *testing.T) {
 			flags := machineFlags(t, test.managers)
 			build := append([]string{"build"}, flags...)
 			dir := contextOf(t, test)
-			output(t, binary, append(build, "-t", tag, dir)...)
+			if build := append(build, "-t", tag, dir); test.contained {
+				contained(t, binary, build...)
+			} else {
+				output(t, binary, build...)
+			}
 			nothingLeft(t, store, binary)
 
 			run := append([]string{"run", "--rm", tag}, test.args...)

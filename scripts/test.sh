@@ -82,7 +82,7 @@ took "isolation"
 
 # A store of its own: nothing of the user's is touched. The bases' tars are kept for the next time.
 export OCIBUILD_STORE=$work/store OCIBUILD=$ocibuild OCIBUILD_TESTER=$tester
-examples/bases/make.sh busybox busybox-arm64 debian python
+examples/bases/make.sh busybox busybox-arm64 debian python golang rust node
 took "bases"
 OCIBUILD_EXAMPLES=1 go test -count=1 -v -timeout 40m ./examples/...
 took "examples"
