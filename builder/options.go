@@ -14,6 +14,7 @@
 // needs the environment, starts goroutines or ends the process is at fault there;
 // such work belongs in main. Go initialises packages in the order of their import
 // paths, each after those it imports: a package that imports this one comes later.
+// Options.Worker names another program to be the worker, such as ocibuild itself.
 package builder
 
 import (
@@ -81,6 +82,10 @@ type Options struct {
 	// runs the commands of RUN; empty means the sandbox that is built in. It takes
 	// the isolation root or userns.
 	Runtime string
+	// Worker is the absolute path of a program that runs as the worker in place of
+	// this one: ocibuild, or any that imports this package in the same release. Then
+	// no init function of this program runs there. Empty means this program.
+	Worker string
 	// Store is the directory of the local store; empty means the user's own
 	// (cache.DefaultDir).
 	Store string

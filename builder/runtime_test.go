@@ -2,6 +2,8 @@ package builder
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -47,4 +49,61 @@ func TestNoSuchRuntime(t *testing.T) {
 	if !errors.As(err, &oe) || !strings.HasPrefix(err.Error(), "runtime: ") {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestF3WorkerProgram: another program is the worker, and one that is none is named.
+func TestF3WorkerProgram(t *testing.T) {
+	p := newProject(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY --chmod=755 busybox /bin/busybox\n" + `RUN ["/bin/busybox", "sleep", "0.5"]` + "\n"})
+	p.needRun()
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	other := filepath.Join(t.TempDir(), "other")
+	f, err := os.OpenFile(other, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.ReadFrom(self); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ended, seen := make(chan struct{}), make(chan bool)
+	go func() {
+		for {
+			select {
+			case <-ended:
+				seen <- false
+				return
+			default:
+			}
+			if processOf(other) {
+				seen <- true
+				return
+			}
+		}
+	}()
+	p.build(func(o *Options) { o.Worker = other })
+	close(ended)
+	if !<-seen {
+		t.Error("the other program was not the worker")
+	}
+	_, err = p.try(func(o *Options) { o.NoCache, o.Worker = true, "/bin/true" })
+	if err == nil || !strings.Contains(err.Error(), "worker program /bin/true: ") {
+		t.Errorf("%v", err)
+	}
+}
+
+// processOf tells whether a process of a program runs.
+func processOf(program string) bool {
+	all, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, exe := range all {
+		if at, err := os.Readlink(exe); err == nil && at == program {
+			return true
+		}
+	}
+	return false
 }

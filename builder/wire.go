@@ -274,7 +274,7 @@ func (b *build) startWorker(context.Context) (*worker.Client, error) {
 		return b.worker, nil
 	}
 	// The worker outlives the step that asked for it first.
-	c, err := worker.Start(b.ctx, worker.Options{Store: b.dir.Path(), Isolation: b.o.Isolation, Runtime: b.o.Runtime, Limits: b.o.Bounds.Layer})
+	c, err := worker.Start(b.ctx, worker.Options{Store: b.dir.Path(), Isolation: b.o.Isolation, Runtime: b.o.Runtime, Program: b.o.Worker, Limits: b.o.Bounds.Layer})
 	if err != nil {
 		return nil, err
 	}
@@ -290,7 +290,7 @@ func (b *build) sweep() error {
 	if b.o.Isolation == worker.IsolationNone || b.parent.Err() != nil || !worker.Remains(b.dir) {
 		return nil
 	}
-	c, err := worker.Start(b.parent, worker.Options{Store: b.dir.Path(), Isolation: b.o.Isolation})
+	c, err := worker.Start(b.parent, worker.Options{Store: b.dir.Path(), Isolation: b.o.Isolation, Program: b.o.Worker})
 	if err != nil {
 		return nil
 	}

@@ -27,7 +27,8 @@ func zoo() []item {
 	caps := reg("bin/ping", "ELF")
 	caps.Mode, caps.Xattrs = 0o4755, map[string]string{"security.capability": "\x01\x00\x00\x02\n=", "user.a": "b"}
 	old := reg("old", "x")
-	old.ModTime, old.UID, old.GID = -5, 3_000_000, 4_000_000_000
+	large := int64(4_000_000_000) // more than an int of 32 bits
+	old.ModTime, old.UID, old.GID = -5, 3_000_000, int(large)
 	root := dir(".")
 	root.Mode = 0o1777
 	return []item{

@@ -27,7 +27,7 @@ func startChroot(ctx context.Context, o Options) (*Client, error) {
 	if err := needs(unix.CAP_SYS_CHROOT, "CAP_SYS_CHROOT"); err != nil {
 		return nil, err
 	}
-	p, c, err := spawn(&syscall.SysProcAttr{})
+	p, c, err := spawn(o, &syscall.SysProcAttr{})
 	if err != nil {
 		return nil, err
 	}

@@ -105,6 +105,9 @@ func setUp(c *conn, m *message) (s *server, err error) {
 	if err := json.Unmarshal(m.Body, &g); err != nil || m.Kind != kindHello {
 		return nil, fmt.Errorf("worker: not greeted: %w", errors.Join(err, errors.ErrUnsupported))
 	}
+	if g.Protocol != protocol {
+		return nil, fmt.Errorf("worker: this program speaks version %d of the protocol and the builder version %d: they must be of one release", protocol, g.Protocol)
+	}
 	if err := becomeRoot(g.Isolation); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,13 @@ import (
 
 // argv0 is how the worker recognises itself.
 const argv0 = "ocibuild-worker"
+
+// self is this program. Not os.Executable: the file may have been replaced since.
+const self = "/proc/self/exe"
+
+// protocol is raised with each change of what client and worker say to each other:
+// they may be two programs.
+const protocol = 1
 
 // rung is one way to get the rights that a worker needs.
 type rung struct {
@@ -132,7 +140,7 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 }
 
 func startRoot(ctx context.Context, o Options) (*Client, error) {
-	p, c, err := spawn(&syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS})
+	p, c, err := spawn(o, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS})
 	if err != nil {
 		return nil, err
 	}
@@ -154,12 +162,15 @@ func greet(ctx context.Context, c *Client, isolation string) (*Client, error) {
 	// Not killed at once: it would leave its temporary directory behind.
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(closeTime, func() { _ = c.proc.kill() }) })
 	defer stop()
-	k, err := c.call(&message{Kind: kindHello}, greeting{Store: c.options.Store, Isolation: isolation, Runtime: c.options.Runtime, Limits: c.options.Limits, Path: os.Getenv("PATH")})
+	k, err := c.call(&message{Kind: kindHello}, greeting{Protocol: protocol, Store: c.options.Store, Isolation: isolation, Runtime: c.options.Runtime, Limits: c.options.Limits, Path: os.Getenv("PATH")})
 	var w welcome
 	if err == nil {
 		err = k.answer(ctx, &w)
 	}
 	if err != nil {
+		if c.options.Program != "" {
+			err = fmt.Errorf("worker program %s: %w", c.options.Program, err)
+		}
 		return nil, errors.Join(err, c.Close())
 	}
 	c.Trees = w.Trees
@@ -174,10 +185,10 @@ type process struct {
 	said  tail
 }
 
-// spawn executes this binary again as a worker. It inherits one socket and
-// nothing else: no environment but for the race detector's, no files, no
-// directory.
-func spawn(attr *syscall.SysProcAttr) (*process, *conn, error) {
+// spawn executes a program, most often this binary again, as a worker. It inherits
+// one socket and nothing else: no environment but for the race detector's, no files,
+// no directory.
+func spawn(o Options, attr *syscall.SysProcAttr) (*process, *conn, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a socket: %w", err)
@@ -190,9 +201,8 @@ func spawn(attr *syscall.SysProcAttr) (*process, *conn, error) {
 	}
 	attr.Pdeathsig = syscall.SIGKILL
 	p := &process{ended: make(chan struct{})}
-	// Not os.Executable: the file may have been replaced since.
 	p.cmd = &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{argv0}, Env: raceOptions(), Dir: "/",
+		Path: cmp.Or(o.Program, self), Args: []string{argv0}, Env: raceOptions(), Dir: "/",
 		Stderr: &p.said, ExtraFiles: []*os.File{theirs}, SysProcAttr: attr,
 	}
 	started := make(chan error)

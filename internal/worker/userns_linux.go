@@ -36,7 +36,7 @@ func startUserns(ctx context.Context, o Options) (*Client, error) {
 	for c := range last + 1 {
 		attr.AmbientCaps = append(attr.AmbientCaps, uintptr(c))
 	}
-	p, c, err := spawn(attr)
+	p, c, err := spawn(o, attr)
 	if err != nil {
 		return nil, err
 	}

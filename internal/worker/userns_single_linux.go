@@ -21,7 +21,7 @@ func startUsernsSingle(ctx context.Context, o Options) (*Client, error) {
 	if err := notify.Supported(); err != nil {
 		return nil, err
 	}
-	p, c, err := spawn(&syscall.SysProcAttr{
+	p, c, err := spawn(o, &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},

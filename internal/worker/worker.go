@@ -42,6 +42,9 @@ type Options struct {
 	// Runtime is the name or the path of an OCI runtime that is to run the
 	// commands; empty for the sandbox of our own.
 	Runtime string
+	// Program is the absolute path of a program that imports this package, to be the
+	// worker; empty for this one.
+	Program string
 	// Limits bounds the layers that are unpacked.
 	Limits layer.Limits
 	// Debug is told what a developer wants to know and nobody else: stacks of
@@ -158,6 +161,7 @@ type welcome struct {
 
 // greeting is the first message to a worker.
 type greeting struct {
+	Protocol  int
 	Store     string
 	Isolation string
 	Limits    layer.Limits

@@ -139,7 +139,7 @@ var applyTests = map[string]struct {
 	"root is no symlink":         {tar: []tar.Header{symlink(".", "/etc")}, err: "the root is no directory"},
 	"empty name is the root":     {tar: []tar.Header{symlink("/", "/etc")}, err: "the root is no directory"},
 	"setuid survives its owner":  {tar: []tar.Header{{Typeflag: tar.TypeReg, Name: "su", Mode: 0o4755, Uid: 5, Gid: 6}}, want: []string{`su 4755 5:6 ""`}},
-	"owner out of range":         {tar: []tar.Header{{Typeflag: tar.TypeReg, Name: "x", Uid: 1<<32 - 1}}, err: "out of range"},
+	"owner out of range":         {tar: []tar.Header{{Typeflag: tar.TypeReg, Name: "x", Uid: int(unmapped)}}, err: "out of range"},
 	"absolute symlink as parent": {tar: []tar.Header{symlink("a", "/in/root"), file("a/x", "1")}, want: []string{"a -> /in/root", "in 0755 dir", "in/root 0755 dir", `in/root/x 0644 "1"`}},
 	"climbing symlink as parent": {tar: []tar.Header{folder("in", 0o755), symlink("a", "../../../../in"), file("a/x", "1")}, want: []string{"a -> ../../../../in", "in 0755 dir", `in/x 0644 "1"`}},
 	"loop as parent":             {tar: []tar.Header{symlink("a", "b"), symlink("b", "a"), file("a/x", "")}, err: "too many levels"},
@@ -333,3 +333,6 @@ func BenchmarkApply(b *testing.B) {
 		}
 	}
 }
+
+// unmapped is an id that no file can have, and no int of 32 bits.
+var unmapped int64 = 1<<32 - 1

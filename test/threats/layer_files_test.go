@@ -68,7 +68,8 @@ func TestT17ModesAndOwners(t *testing.T) {
 			t.Errorf("unknown is %+v", e)
 		}
 	}, `test "$(stat -c %a:%u:%g /all)" = 7777:7:7 && test $(stat -c %a /unknown) = 7755`)
-	for _, id := range []int{1<<32 - 1, 1 << 32, 1 << 40, -1, -2} {
+	for _, large := range []int64{1<<32 - 1, 1 << 32, 1 << 40, -1, -2} {
+		id := int(large)
 		for _, e := range []entry{file("x", "").with(func(h *tar.Header) { h.Uid = id; h.Format = tar.FormatGNU }), file("x", "").with(func(h *tar.Header) { h.Gid = id; h.Format = tar.FormatGNU })} {
 			p.refusedLayer(tarOf(t, e), "out of range")
 		}
