@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -174,13 +175,21 @@ func (d *Dir) ReadTOC(diffID digest.Digest) ([]byte, error) {
 	return d.readFile("table of contents "+diffID.String(), p)
 }
 
-// WriteTOC keeps the table of contents of a layer.
-func (d *Dir) WriteTOC(diffID digest.Digest, data []byte) error {
+// WriteTOC keeps the table of contents of a layer, which encode writes.
+func (d *Dir) WriteTOC(diffID digest.Digest, encode func(io.Writer) error) error {
 	p, err := d.tocPath(diffID)
 	if err != nil {
 		return err
 	}
-	return d.replace(p, data)
+	tmp, err := d.writeBy(encode)
+	if err != nil {
+		return err
+	}
+	if err := d.rename(tmp, p); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return nil
 }
 
 func (d *Dir) tocPath(diffID digest.Digest) (string, error) {
@@ -214,11 +223,15 @@ func (d *Dir) replace(path string, data []byte) error {
 
 // write makes a temporary file of data and returns its name.
 func (d *Dir) write(data []byte) (string, error) {
+	return d.writeBy(func(w io.Writer) error { _, err := w.Write(data); return err })
+}
+
+func (d *Dir) writeBy(write func(io.Writer) error) (string, error) {
 	f, err := d.TempFile("put-*")
 	if err != nil {
 		return "", err
 	}
-	_, err = f.Write(data)
+	err = write(f)
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}

@@ -1,11 +1,13 @@
 package layer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"maps"
 	"slices"
 
@@ -42,7 +44,44 @@ var ErrTOCVersion = errors.New("table of contents is of another version")
 
 // Encode returns the stored form. DecodeTOC reads it back.
 func (t *TOC) Encode() []byte {
-	b := make([]byte, 0, len(t.records)+4*len(t.index)+64*len(t.Groups)+1024)
+	var b bytes.Buffer
+	b.Grow(len(t.records) + 4*len(t.index) + 64*len(t.Groups) + 1024)
+	_ = t.EncodeTo(&b) // a buffer takes everything
+	return b.Bytes()
+}
+
+// EncodeTo writes the stored form without a copy of it: that of a million entries
+// is large.
+func (t *TOC) EncodeTo(w io.Writer) error {
+	b := t.encodeHead()
+	sum := crc32.Update(0, castagnoli, b[len(tocMagic)+4:])
+	sum = crc32.Update(sum, castagnoli, t.records)
+	part := make([]byte, 0, 16<<10)
+	offsets := func(do func([]byte) error) error {
+		for some := range slices.Chunk(t.index, cap(part)/4) {
+			part = part[:0]
+			for _, off := range some {
+				part = binary.LittleEndian.AppendUint32(part, off)
+			}
+			if err := do(part); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	_ = offsets(func(p []byte) error { sum = crc32.Update(sum, castagnoli, p); return nil })
+	binary.LittleEndian.PutUint32(b[len(tocMagic):], sum)
+	for _, p := range [][]byte{b, t.records} {
+		if _, err := w.Write(p); err != nil {
+			return err
+		}
+	}
+	return offsets(func(p []byte) error { _, err := w.Write(p); return err })
+}
+
+// encodeHead is the stored form up to the records, with room for the checksum.
+func (t *TOC) encodeHead() []byte {
+	b := make([]byte, 0, 64*len(t.Groups)+1024)
 	b = append(b, tocMagic...)
 	b = append(b, 0, 0, 0, 0)
 	b = binary.AppendUvarint(b, uint64(t.RawSize))
@@ -61,12 +100,6 @@ func (t *TOC) Encode() []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(len(t.index)))
 	b = binary.AppendUvarint(b, uint64(len(t.records)))
-	b = append(b, t.records...)
-	for _, off := range t.index {
-		b = binary.LittleEndian.AppendUint32(b, off)
-	}
-	head := len(tocMagic)
-	binary.LittleEndian.PutUint32(b[head:], crc32.Checksum(b[head+4:], castagnoli))
 	return b
 }
 

@@ -114,7 +114,7 @@ func (m *making) write(o CreateOptions, fill func(*layer.Writer) error) (digest.
 	if _, err := m.store.Dir.ReadTOC(diffID); err == nil {
 		return diffID, nil // it may have groups, which this one has not yet
 	}
-	return diffID, m.store.Dir.WriteTOC(diffID, m.w.TOC().Encode())
+	return diffID, m.store.Dir.WriteTOC(diffID, m.w.TOC().EncodeTo)
 }
 
 // finish waits for the compression and puts everything in its place, once.
@@ -130,7 +130,7 @@ func (m *making) place(diffID digest.Digest) {
 		err = m.store.Dir.AdoptBlob(m.file.Name(), desc.Digest)
 	}
 	if err == nil {
-		err = m.store.Dir.WriteTOC(diffID, toc.Encode())
+		err = m.store.Dir.WriteTOC(diffID, toc.EncodeTo)
 	}
 	if err != nil {
 		os.Remove(m.file.Name())

@@ -134,7 +134,7 @@ func (f *stored) TOC(ctx context.Context) (*layer.TOC, error) {
 	if err != nil {
 		return nil, f.failed(f.diagnose(err))
 	}
-	return toc, f.store.Dir.WriteTOC(f.layer.DiffID, toc.Encode())
+	return toc, f.store.Dir.WriteTOC(f.layer.DiffID, toc.EncodeTo)
 }
 
 // readTOC returns nil where there is none, or a damaged one to be made anew.

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/ocibuild/ocibuild/layer"
 )
@@ -46,12 +45,15 @@ func (l *Dir) read(name string, v verdict) listing {
 		prefix = ""
 	}
 	r.files = make([]listed, 0, len(r.bases))
-	for _, base := range r.bases {
-		f := listed{verdict: l.ignore.judge(prefix+base, v)}
-		if f.verdict.out && !l.ignore.mayHold(prefix+base, f.verdict) {
+	for i, base := range r.bases {
+		name := prefix + base
+		base = name[len(prefix):]
+		r.bases[i] = base // one text for both
+		f := listed{verdict: l.ignore.judge(name, v)}
+		if f.verdict.out && !l.ignore.mayHold(name, f.verdict) {
 			continue
 		}
-		f.file, f.note, err = l.look(h, base, prefix+base)
+		f.file, f.note, err = l.look(h, base, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // since the directory was read
 		}
@@ -90,17 +92,12 @@ func (l *Dir) goAhead(ctx context.Context, name string) {
 		if len(l.ahead) >= readAhead || ctx.Err() != nil {
 			return
 		}
-		d := l.dirs[f.Name]
-		if f.Type != layer.Directory || d == nil || d.listed || d.verdict.out || l.ahead[f.Name] != nil {
+		d := l.dirs[f.name]
+		if f.typ != layer.Directory || d == nil || d.listed || d.verdict.out || l.ahead[f.name] != nil {
 			continue
 		}
 		r := make(chan listing, 1)
-		l.ahead[f.Name] = r
-		l.readers.Go(func() { r <- l.read(f.Name, d.verdict) })
+		l.ahead[f.name] = r
+		l.readers.Go(func() { r <- l.read(f.name, d.verdict) })
 	}
-}
-
-// search finds name in a complete listing.
-func (d *directory) search(name string) (int, bool) {
-	return slices.BinarySearchFunc(d.files, name, func(f file, n string) int { return strings.Compare(f.Name, n) })
 }

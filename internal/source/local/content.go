@@ -252,9 +252,11 @@ func (c *content) remember(sum [sha256.Size]byte, d digest.Digest) {
 
 // setDigest needs l.mu.
 func (l *Dir) setDigest(name string, dgst digest.Digest) {
+	var err error
 	d := l.dirs[path.Dir(name)]
 	if i, ok := d.search(name); ok {
-		d.files[i].Digest = dgst
+		d.files[i].sum, err = sumOf(dgst)
+		d.files[i].hashed = err == nil
 	} else if f, ok := d.looked[path.Base(name)]; ok {
 		f.Digest = dgst
 		d.looked[path.Base(name)] = f

@@ -3,7 +3,7 @@ package local
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
+	"hash/maphash"
 	"os"
 	"path"
 	"path/filepath"
@@ -48,7 +48,8 @@ type Index struct {
 	damaged error
 
 	mu      sync.Mutex
-	byName  map[string]int
+	byName  map[uint64]int32 // by the hash of the name, so that many weigh little
+	seed    maphash.Seed
 	entries []indexEntry
 	listed  map[string][]string // what directories hold now, sorted
 	changed bool
@@ -82,33 +83,43 @@ func OpenIndex(file string) *Index {
 	if x.damaged != nil {
 		x.entries, x.changed = nil, true
 	}
-	x.byName = make(map[string]int, len(x.entries))
-	for i := range x.entries {
-		x.byName[x.entries[i].name] = i
-	}
+	x.seed = maphash.MakeSeed()
+	x.nameAll(len(x.entries))
 	return x
+}
+
+// nameAll makes the names known, with room for so many.
+func (x *Index) nameAll(room int) {
+	x.byName = make(map[uint64]int32, room)
+	for i := range x.entries {
+		x.byName[maphash.String(x.seed, x.entries[i].name)] = int32(i)
+	}
+}
+
+// find returns the position of a name. Of two names with one hash only the later
+// is found: the other one's file is read again.
+func (x *Index) find(name string) (int, bool) {
+	i, ok := x.byName[maphash.String(x.seed, name)]
+	return int(i), ok && x.entries[i].name == name
 }
 
 // Damaged returns why the file could not be used, or nil.
 func (x *Index) Damaged() error { return x.damaged }
 
 // get returns the digest of a file that is what it was.
-func (x *Index) get(name string, s fileStat) digest.Digest {
+func (x *Index) get(name string, s fileStat) (sum [sha256.Size]byte, ok bool) {
 	if x == nil {
-		return ""
+		return sum, false
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	i, ok := x.byName[name]
+	i, ok := x.find(name)
 	if !ok {
-		return ""
+		return sum, false
 	}
 	e := &x.entries[i]
 	e.touched = true
-	if e.fileStat != s {
-		return ""
-	}
-	return digestOf(&e.sum)
+	return e.sum, e.fileStat == s
 }
 
 // put remembers the digest of a file whose reading began at the given time,
@@ -121,12 +132,12 @@ func (x *Index) put(name string, s fileStat, sum [sha256.Size]byte, began time.T
 	defer x.mu.Unlock()
 	e := indexEntry{name: name, fileStat: s, sum: sum, touched: true}
 	x.changed = true
-	if i, ok := x.byName[name]; ok {
+	if i, ok := x.find(name); ok {
 		x.entries[i] = e
 		return
 	}
 	x.makeRoom()
-	x.byName[name] = len(x.entries)
+	x.byName[maphash.String(x.seed, name)] = int32(len(x.entries))
 	x.entries = append(x.entries, e)
 }
 
@@ -144,9 +155,7 @@ func (x *Index) makeRoom() {
 		return
 	}
 	x.entries = slices.Grow(x.entries, seen-len(x.entries))
-	byName := make(map[string]int, seen)
-	maps.Copy(byName, x.byName)
-	x.byName = byName
+	x.nameAll(seen)
 }
 
 // racy tells whether a change right after began could leave the times as they
@@ -192,15 +201,13 @@ func (x *Index) Save(temp func(pattern string) (*os.File, error)) error {
 // prune forgets files that were looked for in vain. What nobody looked for
 // stays: another Dockerfile may want it.
 func (x *Index) prune() {
-	kept := slices.DeleteFunc(x.entries, func(e indexEntry) bool { return !e.touched && x.vanished(e.name) })
-	if len(kept) == len(x.byName) {
+	before := len(x.entries)
+	x.entries = slices.DeleteFunc(x.entries, func(e indexEntry) bool { return !e.touched && x.vanished(e.name) })
+	if len(x.entries) == before {
 		return
 	}
-	x.entries, x.changed = kept, true
-	clear(x.byName)
-	for i := range kept {
-		x.byName[kept[i].name] = i
-	}
+	x.changed = true
+	x.nameAll(len(x.entries))
 }
 
 // vanished tells whether a directory that was listed lacks name or a parent.

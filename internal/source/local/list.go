@@ -33,7 +33,7 @@ func (l *Dir) list(ctx context.Context, name string, d *directory) error {
 	if r.err != nil {
 		return r.err
 	}
-	files := make([]file, 0, len(r.files))
+	files := make([]compact, 0, len(r.files))
 	for _, f := range r.files {
 		left, err := l.left(ctx, f)
 		if err != nil {
@@ -43,7 +43,7 @@ func (l *Dir) list(ctx context.Context, name string, d *directory) error {
 			f.file = seen // each file is looked at once
 		}
 		if left {
-			files = append(files, f.file)
+			files = append(files, compactOf(&f.file))
 		}
 	}
 	d.files, d.listed, d.looked = files, true, nil
@@ -103,7 +103,7 @@ func (l *Dir) look(h *hostDir, base, name string) (f file, note string, err erro
 		if info.links > 1 {
 			f.Inode = strconv.FormatUint(info.stat.dev, 10) + ":" + strconv.FormatUint(info.stat.ino, 10)
 		}
-		f.Digest = l.index.get(name, info.stat)
+		f.sum, f.hashed = l.index.get(name, info.stat)
 	}
 	return f, "", nil
 }

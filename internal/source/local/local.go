@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -44,14 +45,16 @@ var _ layer.Tree = (*Dir)(nil)
 type directory struct {
 	verdict verdict
 	listed  bool
-	files   []file // sorted by name; complete when listed
+	files   []compact // sorted by name; complete when listed
 	looked  map[string]file
 }
 
 // file is an entry with the identity that its content is checked against.
 type file struct {
 	layer.Entry
-	stat fileStat
+	stat   fileStat
+	sum    [sha256.Size]byte
+	hashed bool // sum is the digest, which Entry need not have
 }
 
 // Open opens the build context dir, leaving out what the ignore patterns
@@ -103,7 +106,7 @@ func (l *Dir) ReadDir(ctx context.Context, name string) ([]layer.Entry, error) {
 	}
 	entries := make([]layer.Entry, len(d.files))
 	for i := range d.files {
-		entries[i] = d.files[i].Entry
+		entries[i] = d.files[i].entry()
 	}
 	return entries, nil
 }
@@ -155,7 +158,7 @@ func (l *Dir) find(ctx context.Context, name string) (file, error) {
 	v := l.ignore.judge(name, d.verdict)
 	if d.listed {
 		if i, ok := d.search(name); ok {
-			return d.files[i], nil
+			return d.files[i].file(), nil
 		}
 		if v.out {
 			return file{}, ignored(name)
@@ -195,6 +198,9 @@ func (l *Dir) lookUp(d *directory, parent, base, name string) (file, error) {
 	if note != "" {
 		l.say(note)
 		return file{}, notExist(name)
+	}
+	if f.hashed {
+		f.Digest = digestOf(&f.sum)
 	}
 	if d.looked == nil {
 		d.looked = map[string]file{}

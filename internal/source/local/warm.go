@@ -124,15 +124,16 @@ func (l *Dir) after(name string) (file, bool) {
 }
 
 // firstIn needs l.mu.
-func (l *Dir) firstIn(files []file) (file, bool) {
-	for _, f := range files {
-		switch f.Type {
+func (l *Dir) firstIn(files []compact) (file, bool) {
+	for i := range files {
+		f := &files[i]
+		switch f.typ {
 		case layer.Regular:
-			if f.Size > 0 {
-				return f, true
+			if f.stat.size > 0 {
+				return f.file(), true
 			}
 		case layer.Directory:
-			if d := l.dirs[f.Name]; d != nil && d.listed {
+			if d := l.dirs[f.name]; d != nil && d.listed {
 				if found, ok := l.firstIn(d.files); ok {
 					return found, true
 				}
