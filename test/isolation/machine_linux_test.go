@@ -87,45 +87,75 @@ RUN cat /etc/resolv.conf /etc/hosts >/dev/null
 // folders, on every way that has commands, and wants one image.
 func TestB3B5NothingOfTheMachineReachesTheImage(t *testing.T) {
 	dir := openDir(t)
-	binary, base := ocibuild(t, dir), filepath.Join(dir, "base")
+	base := filepath.Join(dir, "base")
 	must(t, os.Mkdir(base, 0o755))
 	writeBase(t, base)
 	c := &buildCase{name: "machine", context: filepath.Join(dir, "machine")}
 	must(t, writeFiles(c.context, map[string][]byte{
 		"Dockerfile": []byte(machineCase), "f": []byte("f"), "sub/g": []byte("g"), "sub/deep/h": []byte("h"),
 	}))
-	var first, layers string
-	there := map[string]bool{} // the ways that a plain folder allows
-	for _, p := range places {
+	plain := places[0].images(t, dir, base, c)
+	for _, p := range places[1:] {
 		t.Run(p.name, func(t *testing.T) {
-			at := filepath.Join(dir, p.name)
-			if p.within != "" {
-				at = p.dir(t)
-			}
-			must(t, os.MkdirAll(at, 0o755))
-			all, err := ways(at)
-			must(t, err)
-			for _, w := range all {
-				if w.name == "none" || w.name == "pod" || w.runtime() || w.on != nil {
-					continue
-				}
-				digest := p.build(t, w, c, binary, at, base)
-				switch {
-				case digest == "":
-					if there[w.name] && p.within == "" && !p.says(w.absent) {
-						t.Errorf("%s: not possible here: %s", w.name, w.absent)
-					}
-				case first == "":
-					first, layers = digest, w.layers(c)
-					there[w.name] = true
-				case digest != first:
-					t.Errorf("%s: %s; the first was %s\n%s", w.name, digest, first, cmp.Diff(strings.Split(layers, "\n"), strings.Split(w.layers(c), "\n")))
-				default:
-					there[w.name] = true
+			t.Parallel()
+			got := p.images(t, dir, base, c)
+			for name, want := range plain {
+				switch i, there := got[name]; {
+				case !there && p.within == "":
+					t.Errorf("%s is not possible here", name)
+				case there && i.digest != want.digest:
+					t.Errorf("%s: %s; in a plain folder it is %s\n%s", name, i.digest, want.digest, cmp.Diff(want.layers(), i.layers()))
 				}
 			}
 		})
 	}
+}
+
+// image is what came out on a way.
+type image struct {
+	digest string
+	layers func() []string // for people
+}
+
+// images builds the case on each way that runs commands, and wants one image. Those
+// that the place refuses, rightly, have that of the others.
+func (p place) images(t *testing.T, dir, base string, c *buildCase) map[string]image {
+	t.Helper()
+	at := filepath.Join(dir, p.name)
+	if p.within != "" {
+		at = p.dir(t)
+	}
+	must(t, os.MkdirAll(at, 0o755))
+	binary := ocibuild(t, at) // its own, to know its processes by
+	all, err := ways(at)
+	must(t, err)
+	images := map[string]image{}
+	var first image
+	var refused []string
+	for _, w := range all {
+		if w.name == "none" || w.name == "pod" || w.runtime() || w.on != nil {
+			continue
+		}
+		digest := p.build(t, w, c, binary, at, base)
+		if digest == "" {
+			if p.says(w.absent) {
+				refused = append(refused, w.name)
+			}
+			continue
+		}
+		i := image{digest, func() []string { return strings.Split(w.layers(c), "\n") }}
+		if first.digest == "" {
+			first = i
+		}
+		if digest != first.digest {
+			t.Errorf("%s: %s; the first was %s\n%s", w.name, digest, first.digest, cmp.Diff(first.layers(), i.layers()))
+		}
+		images[w.name] = i
+	}
+	for _, name := range refused {
+		images[name] = first
+	}
+	return images
 }
 
 // says tells whether a reason is the one that there is for some ways.
