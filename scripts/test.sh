@@ -46,31 +46,44 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work" # the tester reads it
 
-# as_tester PACKAGE…: what runs commands does so in a user namespace then. The tests see their own folder and no other.
+# as_tester PACKAGE…: what runs commands does so in a user namespace then. The tests see their own folder and no other. Two
+# packages at a time, since most of them wait for processes.
 as_tester() {
-	local package dir home
-	home=$(getent passwd "$tester" | cut -d: -f6)
+	local package status failed=0 running=0
 	for package; do
-		dir=$work/$package
-		mkdir -p "$dir"
-		CGO_ENABLED=0 go test -c -o "$dir/package.test" "./$package"
-		[[ ! -d $package/testdata ]] || cp -r "$package/testdata" "$dir/testdata"
-		chmod -R go+rX "$work/${package%%/*}"
-		echo "-- $package as $tester${isolation:+, $isolation}"
-		(cd "$dir" && setpriv --reuid "$tester" --regid "$tester" --init-groups env -i HOME="$home" USER="$tester" \
-			PATH="$PATH" TMPDIR=/tmp OCIBUILD_TEST_ISOLATION="${isolation:-}" ./package.test -test.v -test.timeout 20m) >"$dir/log" 2>&1 || {
-			cat "$dir/log"
-			return 1
-		}
-		# Here it has to work: what skips for want of a sandbox would skip unseen.
-		if grep -aE 'no worker can be started|no commands can be run|scripts that need RUN are skipped' "$dir/log"; then
-			echo "$tester cannot run commands: see above" >&2
-			return 1
-		fi
-		# One line for each test would hide what matters: that the sandbox was there, and what was left out.
-		grep -aE '^ok|SKIP' "$dir/log" || true
-		echo "   $(grep -ac '^ *--- PASS' "$dir/log") passed, $(grep -ac '^ *--- SKIP' "$dir/log" || true) skipped"
+		as_tester_one "$package" &
+		((++running < 2)) || wait -n || failed=1
 	done
+	while true; do
+		status=0
+		wait -n || status=$?
+		((status != 127)) || return "$failed" # nothing is left to wait for
+		((status == 0)) || failed=1
+	done
+}
+
+as_tester_one() {
+	local package=$1 dir home
+	home=$(getent passwd "$tester" | cut -d: -f6)
+	dir=$work/$package
+	mkdir -p "$dir"
+	CGO_ENABLED=0 go test -c -o "$dir/package.test" "./$package"
+	[[ ! -d $package/testdata ]] || cp -r "$package/testdata" "$dir/testdata"
+	chmod -R go+rX "$work/${package%%/*}"
+	(cd "$dir" && setpriv --reuid "$tester" --regid "$tester" --init-groups env -i HOME="$home" USER="$tester" \
+		PATH="$PATH" TMPDIR=/tmp OCIBUILD_TEST_ISOLATION="${isolation:-}" ./package.test -test.v -test.timeout 20m) >"$dir/log" 2>&1 || {
+		cat "$dir/log"
+		return 1
+	}
+	# Here it has to work: what skips for want of a sandbox would skip unseen.
+	if grep -aE 'no worker can be started|no commands can be run|scripts that need RUN are skipped' "$dir/log"; then
+		echo "$tester cannot run commands: see above" >&2
+		return 1
+	fi
+	# One line for each test would hide what matters: that the sandbox was there, and what was left out.
+	echo "-- $package as $tester${isolation:+, $isolation}"
+	grep -aE '^ok|SKIP' "$dir/log" || true
+	echo "   $(grep -ac '^ *--- PASS' "$dir/log") passed, $(grep -ac '^ *--- SKIP' "$dir/log" || true) skipped"
 }
 as_tester internal/worker internal/sandbox builder cmd/ocibuild
 took "as an ordinary user"
