@@ -17,20 +17,24 @@ import (
 type fileSystem func(*way) error
 
 // onOverlay is what a container has: no overlay can be laid over it.
-func onOverlay(w *way) error {
+func onOverlay(w *way) error { return w.layer("lower", "upper") }
+
+// layer mounts an overlay of two folders beside that of the way.
+func (w *way) layer(lower, upper string) error {
 	below := w.dir + ".below"
 	var options []string
-	for _, name := range []string{"lower", "upper", "work"} {
+	for kind, name := range map[string]string{"lower": lower, "upper": upper, "work": "work-" + upper} {
 		dir := filepath.Join(below, name)
 		if err := errors.Join(os.MkdirAll(dir, 0o755), likeDir(dir, w.dir)); err != nil {
 			return err
 		}
-		options = append(options, name+"dir="+dir)
+		options = append(options, kind+"dir="+dir)
 	}
 	if err := unix.Mount("overlay", w.dir, "overlay", 0, strings.Join(options, ",")); err != nil {
 		return err
 	}
-	w.off = append(w.off, func() error { return os.RemoveAll(below) }, w.unmount)
+	at := w.dir
+	w.off = append(w.off, func() error { return os.RemoveAll(below) }, func() error { return unmount(at) })
 	return nil
 }
 
@@ -73,6 +77,47 @@ func onExFAT(w *way) error {
 	return nil
 }
 
+// TestC3StoreOfAnImage builds in a container whose image has a store already: what lies
+// in it can be read, and not be moved.
+func TestC3StoreOfAnImage(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED: needs root, to mount a file system")
+	}
+	dir := openDir(t)
+	base, context := filepath.Join(dir, "base"), filepath.Join(dir, "context")
+	must(t, os.Mkdir(base, 0o755))
+	writeBase(t, base)
+	const first, second = "FROM busybox\nRUN mkdir /d && echo x >/d/f\n", "RUN echo y >/d/g && rm /d/f && mv /old/one /d/\n"
+	must(t, writeFiles(context, map[string][]byte{"first": []byte(first), "second": []byte(first + second)}))
+	w := &way{name: "container", binary: ocibuild(t, dir), dir: filepath.Join(dir, "container")}
+	must(t, os.Mkdir(w.dir, 0o755))
+	t.Cleanup(func() { w.leave(t) })
+	build := func(args ...string) string {
+		t.Helper()
+		o := w.run(nil, append([]string{"build", "-q"}, args...)...)
+		if o.code != 0 {
+			t.Fatalf("exit code %d\n%s", o.code, o.stderr)
+		}
+		return o.stdout
+	}
+	must(t, w.layer("empty", "image"))
+	build("-t", "busybox", base)
+	build("-f", filepath.Join(context, "first"), context)
+	must(t, w.unmount())
+	must(t, w.layer("image", "container"))
+	got := build("-o", "type=image,rewrite-timestamp=true", "-f", filepath.Join(context, "second"), context)
+	if o := w.run(nil, "doctor", "--json"); !strings.Contains(o.stdout, "flat trees") {
+		t.Errorf("trees are not flat there: %s", o.stdout)
+	}
+	w.dir = filepath.Join(dir, "plain")
+	must(t, os.Mkdir(w.dir, 0o755))
+	build("-t", "busybox", base)
+	build("-f", filepath.Join(context, "first"), context)
+	if want := build("-o", "type=image,rewrite-timestamp=true", "-f", filepath.Join(context, "second"), context); got != want {
+		t.Errorf("%s in the container, and %s in a plain folder", got, want)
+	}
+}
+
 // TestC5StoreWithoutLinks builds on a file system that keeps nothing but names and
 // content: what needs no more works, and RUN says what is missing.
 func TestC5StoreWithoutLinks(t *testing.T) {
@@ -112,7 +157,15 @@ func TestC5StoreWithoutLinks(t *testing.T) {
 	}
 }
 
-func (w *way) unmount() error { return unix.Unmount(w.dir, unix.MNT_DETACH) }
+func (w *way) unmount() error { return unmount(w.dir) }
+
+func unmount(at string) error {
+	err := unix.Unmount(at, unix.MNT_DETACH)
+	if errors.Is(err, unix.EINVAL) { // already
+		return nil
+	}
+	return err
+}
 
 // likeDir gives a folder to the owner of another one, and its mode.
 func likeDir(dir, other string) error {
