@@ -119,6 +119,9 @@ func (m *Manager) evict() error {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // just taken
 		}
+		if errors.Is(err, unix.EXDEV) { // in a lower layer of an overlay, from where nobody takes it
+			away, err = oldest, nil
+		}
 		if err != nil {
 			return err
 		}
