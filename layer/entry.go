@@ -56,6 +56,13 @@ type Entry struct {
 	layer  *Layer // where Open finds the content; set by a View
 }
 
+// Plain tells whether an entry has nothing beside its name, type, size, mode,
+// owner, time and digest, so that it is no more than these.
+func (e *Entry) Plain() bool {
+	return e.Linkname == "" && e.Devmajor == 0 && e.Devminor == 0 && e.Xattrs == nil && !e.Opaque && e.Inode == "" &&
+		e.Offset == 0 && !e.sparse && e.layer == nil
+}
+
 // SameContent tells whether two Regular entries of views are the same bytes of
 // the same layer. It reads nothing; false means that it does not know.
 func SameContent(a, b Entry) bool {

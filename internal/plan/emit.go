@@ -120,7 +120,7 @@ func (m *emitter) self(ctx context.Context, n *node, name string, visible bool) 
 			return err
 		}
 	}
-	e := n.entry
+	e := n.entry(name)
 	if !n.set {
 		e = have
 	}
@@ -137,7 +137,7 @@ func (m *emitter) self(ctx context.Context, n *node, name string, visible bool) 
 	if same, err := n.sameFile(ctx, m.t.base, have); same || err != nil {
 		return err
 	}
-	return m.visit(e, n.content)
+	return m.visit(e, n.content())
 }
 
 // linked visits one of the names of a file.
@@ -150,7 +150,7 @@ func (m *emitter) linked(n *node, e layer.Entry) error {
 		return m.visit(e, content{})
 	}
 	n.link.first = e.Name
-	return m.visit(e, n.content)
+	return m.visit(e, n.content())
 }
 
 func (t *Tree) inBase(ctx context.Context, name string) bool {

@@ -57,17 +57,6 @@ func New(base layer.Tree, o Options) *Tree {
 	return &Tree{base: base, root: &node{}, o: o}
 }
 
-// node is a name that is changed, or lies above a change.
-type node struct {
-	children map[string]*node
-	set      bool // entry is new; otherwise the name is as the base has it
-	removed  bool
-	hides    bool // nothing of the base shows through below
-	entry    layer.Entry
-	content  content
-	link     *link
-}
-
 // link is shared by the names of one file.
 type link struct{ first string }
 
@@ -75,7 +64,7 @@ type link struct{ first string }
 // tree, or bytes at hand.
 type content struct {
 	tree layer.Tree
-	from string // the name in tree; an entry here would double what a plan weighs
+	from string // the name in tree
 	data io.ReaderAt
 }
 
@@ -133,7 +122,7 @@ func (t *Tree) Lookup(ctx context.Context, name string) (layer.Entry, error) {
 	switch {
 	case n != nil && n.removed:
 	case n != nil && n.set:
-		return n.entry, nil
+		return n.entry(name), nil
 	case visible:
 		return t.base.Lookup(ctx, name)
 	case name == ".":
@@ -165,9 +154,9 @@ func (t *Tree) ReadDir(ctx context.Context, name string) ([]layer.Entry, error) 
 		c := n.children[path.Base(e.Name)]
 		return c != nil && (c.set || c.removed)
 	})
-	for _, c := range n.children {
+	for base, c := range n.children {
 		if c.set && !c.removed {
-			out = append(out, c.entry)
+			out = append(out, c.entry(path.Join(name, base)))
 		}
 	}
 	slices.SortFunc(out, func(a, b layer.Entry) int { return cmp.Compare(a.Name, b.Name) })
@@ -178,7 +167,7 @@ func (t *Tree) ReadDir(ctx context.Context, name string) ([]layer.Entry, error) 
 func (t *Tree) Open(ctx context.Context, e layer.Entry) (io.ReadCloser, error) {
 	n, visible := t.find(e.Name)
 	if n != nil && n.set {
-		return n.content.open(ctx, e.Size)
+		return n.content().open(ctx, e.Size)
 	}
 	if !visible {
 		return nil, &fs.PathError{Op: "open", Path: "/" + e.Name, Err: fs.ErrNotExist}
@@ -204,13 +193,14 @@ func (c content) open(ctx context.Context, size int64) (io.ReadCloser, error) {
 // put sets what name is. A directory put over a directory keeps what is in it.
 func (t *Tree) put(e layer.Entry, c content) *node {
 	n := t.node(e.Name)
-	if n.set && n.entry.Type == layer.Directory && e.Type != layer.Directory {
+	if n.set && n.typ == layer.Directory && e.Type != layer.Directory {
 		n.children = nil
 	}
 	if e.Type != layer.Directory {
 		n.hides = true
 	}
-	n.set, n.removed, n.entry, n.content, n.link = true, false, e, c, nil
+	n.set, n.removed, n.link = true, false, nil
+	n.fill(e, c)
 	return n
 }
 

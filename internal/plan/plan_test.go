@@ -214,7 +214,7 @@ func TestRemoveOfAnAddedFileLeavesNothing(t *testing.T) {
 // The base may have hidden what is below it; a copy into it must not hide the base.
 func TestCopyIntoAnOpaqueDirectoryKeepsWhatIsThere(t *testing.T) {
 	base := tree(t, "d/old=1")
-	base.node("d").entry.Opaque = true
+	base.node("d").change(func(e *layer.Entry) { e.Opaque = true })
 	for _, src := range []string{"f", "d"} {
 		tr := New(base, Options{Now: time.Unix(1000, 0)})
 		must(t, tr.Copy(ctx, tree(t, "f=2", "d/f=2"), dockerfileCopy(src, "/d/"), nil))
@@ -240,7 +240,7 @@ func TestUnpackedLinkGivesItsOwnerAndModeToTheFile(t *testing.T) {
 func TestLinksStayLinks(t *testing.T) {
 	src := tree(t, "a/one=1", "b/two=1")
 	for _, n := range []string{"a/one", "b/two"} {
-		src.node(n).entry.Inode = "7"
+		src.node(n).change(func(e *layer.Entry) { e.Inode = "7" })
 	}
 	tr := New(nil, Options{})
 	must(t, tr.Copy(ctx, src, dockerfileCopy("/", "/"), nil))
@@ -253,7 +253,7 @@ func TestDigestKnowsContentAndNotTimes(t *testing.T) {
 	digest := func(change func(e *layer.Entry)) string {
 		src := tree(t, "d/f=1", "g=2")
 		if change != nil {
-			change(&src.node("d/f").entry)
+			src.node("d/f").change(change)
 		}
 		tr := New(nil, Options{})
 		must(t, tr.Copy(ctx, src, dockerfileCopy("/", "/"), nil))

@@ -27,7 +27,7 @@ func sameOwnerAndMode(a, b layer.Entry) bool {
 
 // sameFile tells whether a node that is no directory is what the base has.
 func (n *node) sameFile(ctx context.Context, base layer.Tree, have layer.Entry) (bool, error) {
-	e := n.entry
+	e := n.entry(have.Name)
 	if !n.set || e.Type == layer.Directory || !sameOwnerAndMode(e, have) || e.ModTime != have.ModTime || e.Size != have.Size ||
 		e.Linkname != have.Linkname || e.Devmajor != have.Devmajor || e.Devminor != have.Devminor {
 		return false, nil
@@ -45,8 +45,8 @@ func (n *node) sameFile(ctx context.Context, base layer.Tree, have layer.Entry) 
 // file is read. With the time and size of the file below it most likely is the
 // same, and then it is not read again.
 func (n *node) sameBytes(ctx context.Context, base layer.Tree, have layer.Entry) (bool, error) {
-	both := []layer.Entry{n.entry, have}
-	err := digests(ctx, both, []content{n.content, {tree: base, from: have.Name}})
+	both := []layer.Entry{n.entry(have.Name), have}
+	err := digests(ctx, both, []content{n.content(), {tree: base, from: have.Name}})
 	return both[0].Digest == both[1].Digest, err
 }
 

@@ -12,12 +12,12 @@ import (
 
 func TestB1WhatTheBaseHasIsNotWrittenAgain(t *testing.T) {
 	set := func(name string, change func(*layer.Entry)) func(*Tree) {
-		return func(tr *Tree) { change(&tr.node(name).entry) }
+		return func(tr *Tree) { tr.node(name).change(change) }
 	}
 	linked := func(names ...string) func(*Tree) {
 		return func(tr *Tree) {
 			for _, n := range names {
-				tr.node(n).entry.Inode = names[0]
+				tr.node(n).change(func(e *layer.Entry) { e.Inode = names[0] })
 			}
 		}
 	}

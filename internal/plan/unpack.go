@@ -207,7 +207,7 @@ func (c *copier) unpackEntry(ctx context.Context, h *tar.Header, dest string, da
 	}
 	n := c.replace(ctx, e)
 	if e.Type == layer.Regular {
-		n.content = data
+		n.fill(n.entry(e.Name), data)
 	}
 	return nil
 }
@@ -298,14 +298,13 @@ func (c *copier) unpackLink(ctx context.Context, h *tar.Header, e layer.Entry, d
 		first.link, c.t.linked = &link{}, true
 	}
 	// What the archive says of the new name, it says of the file.
-	f := &first.entry
-	f.UID, f.GID, f.ModTime = e.UID, e.GID, e.ModTime
-	if f.Type != layer.Symlink {
-		f.Mode = e.Mode
-	}
-	named := *f
-	named.Name = e.Name
-	c.t.put(named, first.content).link = first.link
+	first.change(func(f *layer.Entry) {
+		f.UID, f.GID, f.ModTime = e.UID, e.GID, e.ModTime
+		if f.Type != layer.Symlink {
+			f.Mode = e.Mode
+		}
+	})
+	c.t.put(first.entry(e.Name), first.content()).link = first.link
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/ocibuild/ocibuild/cache"
 )
@@ -53,7 +54,8 @@ func decodeIndex(data []byte) ([]indexEntry, error) {
 	if count > uint64(len(body)/statFixed) {
 		return nil, errors.New("more entries than bytes")
 	}
-	text := string(body) // names share it: one allocation for all
+	var text strings.Builder // of all names: one allocation
+	text.Grow(max(len(body)-head-int(count)*statFixed, 0))
 	entries := make([]indexEntry, count)
 	at := head
 	for i := range entries {
@@ -66,7 +68,8 @@ func decodeIndex(data []byte) ([]indexEntry, error) {
 		if size > len(body)-at {
 			return nil, errors.New("name cut short")
 		}
-		entries[i].name = text[at : at+size]
+		text.Write(body[at : at+size])
+		entries[i].name = text.String()[text.Len()-size:] // it has room: what was given out stays
 		at += size
 	}
 	return entries, nil
