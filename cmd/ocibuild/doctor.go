@@ -128,7 +128,7 @@ func storeText(s *doctor.Store, line func(ok bool, name, text string)) {
 
 func overlayText(fileSystem string) string {
 	if fileSystem == "overlay" {
-		return ": no overlay can be laid over it, and so trees are flat, which is slower than on a volume or a tmpfs"
+		return ": it does not support overlays on top, so trees are flat; a volume or a tmpfs is faster"
 	}
 	return ""
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/ocibuild/ocibuild/cache"
 )
 
-// ability is something of files that the file system of the store has to keep for
-// trees to be made there. try does it in a folder that has a file.
+// ability is what the store's file system must support for the files of an image. try
+// tries it in a directory that holds a file.
 type ability struct {
 	what string
 	try  func(dir, file string) error
@@ -22,7 +22,7 @@ type ability struct {
 var abilities = []ability{
 	{"symbolic links", func(dir, _ string) error { return os.Symlink("nowhere", filepath.Join(dir, "symlink")) }},
 	{"hard links", func(dir, file string) error { return os.Link(file, filepath.Join(dir, "link")) }},
-	{"modes", func(_, file string) error {
+	{"file modes", func(_, file string) error {
 		var st unix.Stat_t
 		err := errors.Join(unix.Chmod(file, 0o4751), unix.Lstat(file, &st))
 		if err == nil && st.Mode&0o7777 != 0o4751 {
@@ -33,8 +33,8 @@ var abilities = []ability{
 	{"names that differ in case only", func(dir, _ string) error { return os.Mkdir(filepath.Join(dir, "FILE"), 0o700) }},
 }
 
-// owners is the ability that trees do without whose owners stand in attributes.
-var owners = ability{"owners", func(_, file string) error {
+// owners is not needed where the owners of files are stored in attributes.
+var owners = ability{"file owners", func(_, file string) error {
 	var st unix.Stat_t
 	err := errors.Join(os.Lchown(file, 1, 2), unix.Lstat(file, &st))
 	if err == nil && (st.Uid != 1 || st.Gid != 2) {
@@ -43,7 +43,7 @@ var owners = ability{"owners", func(_, file string) error {
 	return err
 }}
 
-// probeStore is probeFiles for a client, which owns the store and nothing else.
+// probeStore is probeFiles for a client, which may not change owners.
 func probeStore(path string) error {
 	dir, err := cache.OpenDir(path)
 	if err != nil {
@@ -52,8 +52,7 @@ func probeStore(path string) error {
 	return probeFiles(dir, false)
 }
 
-// probeFiles shows that the store's file system keeps what is to be known of the
-// files of an image.
+// probeFiles checks that the store's file system supports the files of an image.
 func probeFiles(store *cache.Dir, withOwners bool) error {
 	dir, err := store.TempDir("files-*")
 	if err != nil {
@@ -71,7 +70,7 @@ func probeFiles(store *cache.Dir, withOwners bool) error {
 	for _, a := range all {
 		if err := a.try(dir, file); err != nil {
 			why := strings.ReplaceAll(err.Error(), dir+"/", "") // which is gone when somebody reads it
-			return fmt.Errorf("the file system of the store %s keeps no %s (%s): put the store on another one", store.Path(), a.what, why)
+			return fmt.Errorf("store %s: the file system does not support %s (%s): put the store on another one", store.Path(), a.what, why)
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 	"github.com/ocibuild/ocibuild/layer"
 )
 
-// flats are trees where no overlay can be mounted.
+// flats are the trees where overlays cannot be mounted.
 type flats struct{ *kept.Manager }
 
 func (f flats) has(layers []snapshot.Layer) []bool { return f.Has(layers) }
@@ -33,8 +33,7 @@ func (f flats) prepare(ctx context.Context, layers []snapshot.Layer, _ snapshot.
 	return t.Root(), t, nil
 }
 
-// openFlat opens flat trees, after it has shown that the store's file system can
-// hold them.
+// openFlat opens flat trees and checks that the store's file system can hold them.
 func (s *server) openFlat(g *greeting) (*kept.Manager, error) {
 	if err := probeFiles(s.dir, !s.owned); err != nil {
 		return nil, err
@@ -49,8 +48,8 @@ func (s *server) openFlat(g *greeting) (*kept.Manager, error) {
 	return m, nil
 }
 
-// openFlatMounted opens flat trees for a mode that has mounts, and shows that a step
-// runs in them. why is what speaks against overlays.
+// openFlatMounted opens flat trees for a mode that has mounts, and runs a step in
+// them. why is the error of overlays.
 func (s *server) openFlatMounted(g *greeting, why error) error {
 	m, err := s.openFlat(g)
 	if program := binfmt.Program(runtime.GOARCH); err == nil && program != nil {
@@ -59,14 +58,14 @@ func (s *server) openFlatMounted(g *greeting, why error) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%w; nor do flat trees work: %w", why, err)
+		return fmt.Errorf("%w; flat trees: %w", why, err)
 	}
-	s.how += ": overlays do not work on the store's file system"
+	s.how += ": the store's file system does not support overlays"
 	return nil
 }
 
-// known is what the store has of a layer: its table of contents, and its blob if
-// it is known where that is.
+// known returns what the store has of a layer: its table of contents, and its blob
+// if the path is known.
 func known(store *faces.Store, l snapshot.Layer) *layer.Layer {
 	c := cache.Layer{DiffID: l.DiffID, MediaType: l.MediaType}
 	if fi, err := os.Stat(l.Blob); err == nil {

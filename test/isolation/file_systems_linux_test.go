@@ -147,7 +147,7 @@ func TestC5StoreWithoutLinks(t *testing.T) {
 			continue
 		}
 		o = w.run(nil, "build", "-q", "-f", filepath.Join(context, "run.Dockerfile"), context)
-		want := "run.Dockerfile:3: no way to run build steps: the file system of the store " + w.dir + "/store keeps no symbolic links"
+		want := "run.Dockerfile:3: no way to run build steps: store " + w.dir + "/store: the file system does not support symbolic links"
 		if o.code != 1 || !strings.Contains(o.stderr, want) || strings.Contains(o.stderr, " isolation ") {
 			t.Errorf("exit code %d; wanted 1 and %q alone:\n%s", o.code, want, o.stderr)
 		}
