@@ -138,7 +138,7 @@ func TestC5StoreWithoutLinks(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		o := w.run(nil, "build", "-q", context)
+		o := w.run(nil, "build", "-q", "-o", "type=image,rewrite-timestamp=true", context)
 		if o.code != 0 {
 			t.Fatalf("exit code %d\n%s", o.code, o.stderr)
 		}
