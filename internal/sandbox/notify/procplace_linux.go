@@ -57,33 +57,52 @@ func (s *supervisor) procPlace(dir int, name uint64, follow bool) procPath {
 			return p
 		}
 	}
-	follow = follow || strings.HasSuffix(text, "/") || strings.HasSuffix(text, "/.")
-	text = path.Clean(text)
-	if to, ok := procLinks[text]; ok && follow {
-		text = to
-	}
-	if rest, ok := strings.CutPrefix(text, "/dev/fd/"); ok {
-		text = "/proc/self/fd/" + rest
-	}
-	if text == "/etc/mtab" && follow && s.linksToMounts() {
-		text = "/proc/self/mounts"
-	}
-	p.text = text
-	switch {
-	case within(text, "/proc"):
-		p.place, p.kind = s.ofProcess(strings.Split(strings.TrimPrefix(text[len("/proc"):], "/"), "/"), text, follow)
-	case within(text, "/sys"):
-		p.place, p.kind = text, machine
-		if hidden(text) {
-			p.kind = absent
-		}
-	case text == "/dev/ptmx", within(text, "/dev/pts") && !slices.Contains(s.at.terminals, text):
-		p.place, p.kind = text, theirs
-	}
+	p.text, follow = s.procName(text, follow)
+	p.place, p.kind = s.procResolve(p.text, follow)
 	if p.kind != elsewhere {
 		p.done = s.actAsCaller(done)
 	}
 	return p
+}
+
+// procName cleans an absolute path and follows the links that lead to /proc.
+func (s *supervisor) procName(text string, follow bool) (string, bool) {
+	follow = follow || strings.HasSuffix(text, "/") || strings.HasSuffix(text, "/.")
+	text = path.Clean(text)
+	if rest, ok := strings.CutPrefix(text, "/dev/fd/"); ok {
+		return "/proc/self/fd/" + rest, follow
+	}
+	if !follow {
+		return text, false
+	}
+	if to, ok := procLinks[text]; ok {
+		return to, true
+	}
+	if text == "/etc/mtab" && s.linksToMounts() {
+		return "/proc/self/mounts", true
+	}
+	return text, true
+}
+
+// procResolve finds an absolute path as this process has to name it.
+func (s *supervisor) procResolve(text string, follow bool) (string, procKind) {
+	switch {
+	case within(text, "/proc"):
+		return s.ofProcess(strings.Split(strings.TrimPrefix(text[len("/proc"):], "/"), "/"), text, follow)
+	case within(text, "/sys"):
+		return s.ofMachine(text)
+	case text == "/dev/ptmx", within(text, "/dev/pts") && !slices.Contains(s.at.terminals, text):
+		return text, theirs
+	}
+	return "", elsewhere
+}
+
+// ofMachine is a path that all processes share.
+func (s *supervisor) ofMachine(text string) (string, procKind) {
+	if hidden(text) {
+		return "", absent
+	}
+	return text, machine
 }
 
 // procRelative makes a relative name absolute if it starts at a directory that may
@@ -124,14 +143,9 @@ func (s *supervisor) ofProcess(parts []string, text string, follow bool) (string
 	case first == "thread-self" && follow:
 		parts[0] = status("/proc/"+caller, "Tgid") + "/task/" + caller
 	case first == "" || first[0] < '0' || first[0] > '9':
-		if hidden(text) {
-			return "", absent
-		}
-		return text, machine
-	default:
-		if procRoot(first) != procRoot(caller) || procRoot(caller) == "" {
-			return "", absent
-		}
+		return s.ofMachine(text)
+	case procRoot(first) != procRoot(caller) || procRoot(caller) == "":
+		return "", absent
 	}
 	if parts[0] == "" || behindLink(parts) {
 		return "", absent
