@@ -35,7 +35,7 @@ const treeDir = "fs"
 // list of layers it lies upon.
 func (m *Manager) Ensure(ctx context.Context, layers []Layer) ([]string, error) {
 	if len(layers) > MaxLayers {
-		return nil, fmt.Errorf("%d layers: no more than %d are supported; squash some of the base image's", len(layers), MaxLayers)
+		return nil, fmt.Errorf("%d layers: no more than %d are supported", len(layers), MaxLayers)
 	}
 	e := &ensuring{m: m, layers: layers, paths: make([]string, len(layers)), ready: make([]chan struct{}, len(layers))}
 	for i := range e.ready {

@@ -37,7 +37,7 @@ const (
 	Networked Ground = "networked" // these, /etc/hosts and /etc/resolv.conf
 )
 
-// MaxLayers is the largest number of layers below a step: those of one overlay, and
+// MaxLayers is the largest number of layers of an overlay: those of one mount, and
 // those of another one that is the lowest layer of the first.
 const MaxLayers = 2*maxLowers - 2
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -38,14 +39,67 @@ func (s *server) openFlat(g *greeting) (*kept.Manager, error) {
 	if err := probeFiles(s.dir, !s.owned); err != nil {
 		return nil, err
 	}
-	m, err := kept.NewManager(s.dir, s.owned, func(l snapshot.Layer) *layer.Layer { return known(s.store, l) })
+	m, err := s.newFlat(g)
 	if err != nil {
 		return nil, err
 	}
-	m.Limits = g.Limits
 	s.trees, s.temp = flats{m}, m.Temp()
 	s.how = "flat trees, compared file by file"
 	return m, nil
+}
+
+func (s *server) newFlat(g *greeting) (*kept.Manager, error) {
+	m, err := kept.NewManager(s.dir, s.owned, func(l snapshot.Layer) *layer.Layer { return known(s.store, l) })
+	if err == nil {
+		m.Limits = g.Limits
+	}
+	return m, err
+}
+
+// lazyFlats are flat trees that are opened when the first one is needed.
+type lazyFlats struct {
+	open func() (*kept.Manager, error)
+
+	mu sync.Mutex
+	m  *kept.Manager
+}
+
+func (l *lazyFlats) manager() (*kept.Manager, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.m != nil {
+		return l.m, nil
+	}
+	m, err := l.open()
+	if err == nil {
+		l.m = m
+	}
+	return m, err
+}
+
+func (l *lazyFlats) has(layers []snapshot.Layer) []bool {
+	m, err := l.manager()
+	if err != nil {
+		return make([]bool, len(layers)) // prepare returns the error
+	}
+	return m.Has(layers)
+}
+
+func (l *lazyFlats) prepare(ctx context.Context, layers []snapshot.Layer, g snapshot.Ground) (string, tree, error) {
+	m, err := l.manager()
+	if err != nil {
+		return "", nil, err
+	}
+	return flats{m}.prepare(ctx, layers, g)
+}
+
+func (l *lazyFlats) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.m == nil {
+		return nil
+	}
+	return l.m.Close()
 }
 
 // openFlatMounted opens flat trees for a mode that has mounts, and runs a step in

@@ -170,7 +170,7 @@ func (s *server) openMounted(g *greeting) error {
 		}
 		return s.openFlatMounted(g, err)
 	}
-	s.trees, s.temp = overlays{snaps}, snaps.Temp()
+	s.trees, s.temp = overlays{snaps, &lazyFlats{open: func() (*kept.Manager, error) { return s.newFlat(g) }}}, snaps.Temp()
 	s.how = snaps.How()
 	return nil
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 
 	"github.com/opencontainers/go-digest"
 
@@ -58,14 +59,26 @@ type tree interface {
 	Close() error
 }
 
-// overlays are trees where overlays can be mounted.
-type overlays struct{ *snapshot.Manager }
+// overlays are the trees where overlays are supported. An overlay of more layers than
+// the kernel takes is a flat tree.
+type overlays struct {
+	*snapshot.Manager
+	flat *lazyFlats
+}
 
-func (o overlays) has(layers []snapshot.Layer) []bool { return o.Has(layers) }
+func (o overlays) has(layers []snapshot.Layer) []bool {
+	if len(layers) > snapshot.MaxLayers {
+		return o.flat.has(layers)
+	}
+	return o.Has(layers)
+}
 
-func (o overlays) close() error { return o.Close() }
+func (o overlays) close() error { return errors.Join(o.Close(), o.flat.close()) }
 
 func (o overlays) prepare(ctx context.Context, layers []snapshot.Layer, g snapshot.Ground) (string, tree, error) {
+	if len(layers) > snapshot.MaxLayers {
+		return o.flat.prepare(ctx, layers, g)
+	}
 	lowers, err := o.Ensure(ctx, layers)
 	if err != nil {
 		return "", nil, err

@@ -58,9 +58,6 @@ type Tree struct {
 // of these or of the lower ones of them, and unpacks the others over it. A
 // [*MissingError] says that it needs more blobs for that.
 func (m *Manager) Prepare(ctx context.Context, layers []snapshot.Layer) (*Tree, error) {
-	if len(layers) > snapshot.MaxLayers {
-		return nil, fmt.Errorf("%d layers: no more than %d are supported; squash some of the base image's", len(layers), snapshot.MaxLayers)
-	}
 	for _, l := range layers {
 		if err := l.DiffID.Validate(); err != nil {
 			return nil, fmt.Errorf("diff ID %q: %w", l.DiffID, err)
