@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -230,7 +231,7 @@ func TestA3DamageInALayoutIsAnError(t *testing.T) {
 				if err == nil && d.content("out") == d.right["oci"] && (kind == "oci-layout" || kind == "index.json") {
 					return // an index that is JSON still, or a marker that is not read
 				}
-				if err == nil || context.DeadlineExceeded == err {
+				if err == nil || errors.Is(err, context.DeadlineExceeded) {
 					t.Fatalf("%v\n%s", err, said)
 				}
 				if n := strings.Count(said, "ocibuild: "); n != 1 || !strings.Contains(said, layout) {

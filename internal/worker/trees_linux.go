@@ -52,11 +52,16 @@ type tree interface {
 	// Change comes before anything in the tree is changed. What is changed is dropped
 	// unless keep is set: then Diff tells it.
 	Change(ctx context.Context, keep bool) error
+	committer
+	Close() error
+}
+
+// committer makes a layer of what was changed in a tree.
+type committer interface {
 	// Diff writes the changes; nothing may be running in the tree any more.
 	Diff(ctx context.Context, w *layer.Writer) error
 	// Adopt makes the tree, as Diff has left it, one that later steps build on.
 	Adopt(diffID digest.Digest) (string, error)
-	Close() error
 }
 
 // overlays are the trees where overlays are supported. An overlay of more layers than

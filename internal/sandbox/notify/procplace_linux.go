@@ -142,7 +142,7 @@ func (s *supervisor) ofProcess(parts []string, text string, follow bool) (string
 		parts[0] = status("/proc/"+caller, "Tgid")
 	case first == "thread-self" && follow:
 		parts[0] = status("/proc/"+caller, "Tgid") + "/task/" + caller
-	case first == "" || first[0] < '0' || first[0] > '9':
+	case !isNumber(first):
 		return s.ofMachine(text)
 	case procRoot(first) != procRoot(caller) || procRoot(caller) == "":
 		return "", absent
@@ -152,6 +152,9 @@ func (s *supervisor) ofProcess(parts []string, text string, follow bool) (string
 	}
 	return "/proc/" + strings.Join(parts, "/"), theirs
 }
+
+// isNumber tells the name of a process from others in /proc.
+func isNumber(name string) bool { return name != "" && name[0] >= '0' && name[0] <= '9' }
 
 // behindLink tells whether a path goes through a link to a file of the step, behind
 // which links would lead us elsewhere.
