@@ -3,6 +3,7 @@
 //	go run .                  build every case and compare with BuildKit's results
 //	go run . -reference       make BuildKit's results anew: needs root and runc
 //	go run . -run '^copy/'    only these cases
+//	go run . -fuzz 2000       build random cases with both and compare: needs root and runc
 //
 // A case is a txtar file below cases: a Dockerfile, the files of the context,
 // "args" (flags, one a line) and "setup" (what txtar has no words for). The same
@@ -26,6 +27,7 @@ import (
 	"regexp"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -48,6 +50,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.SetOutput(stderr)
 	reference := flags.Bool("reference", false, "make BuildKit's results anew")
 	missing := flags.Bool("missing", false, "with -reference: only those that are not there")
+	random := flags.Int("fuzz", 0, "build `N` random cases with both builders")
+	seed := flags.Uint64("seed", 1, "with -fuzz: that of the first case")
 	match := flags.String("run", "", "cases whose names match this `REGEXP`")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -75,7 +79,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer files.Close()
-	place := peer.Place{Dir: dir, Mirror: r.Host(), Files: files}
+	place := peer.Place{Clock: suite.Clock{Start: time.Now()}, Dir: dir, Mirror: r.Host(), Files: files}
+	if *random > 0 {
+		return fuzzed(ctx, place, *seed, *random, stdout)
+	}
 	if *reference {
 		return makeReference(ctx, cases, place, *missing, stdout)
 	}

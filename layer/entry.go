@@ -52,16 +52,21 @@ type Entry struct {
 	// Offset is where the content starts in the uncompressed tar.
 	Offset int64
 
-	sparse bool   // Offset is where the headers start, see OpenSparse
-	layer  *Layer // where Open finds the content; set by a View
+	implied bool   // it has no entry of its own
+	sparse  bool   // Offset is where the headers start, see OpenSparse
+	layer   *Layer // where Open finds the content; set by a View
 }
 
 // Plain tells whether an entry has nothing beside its name, type, size, mode,
 // owner, time and digest, so that it is no more than these.
 func (e *Entry) Plain() bool {
 	return e.Linkname == "" && e.Devmajor == 0 && e.Devminor == 0 && e.Xattrs == nil && !e.Opaque && e.Inode == "" &&
-		e.Offset == 0 && !e.sparse && e.layer == nil
+		e.Offset == 0 && !e.implied && !e.sparse && e.layer == nil
 }
+
+// Timeless tells whether nothing says of a directory when it was made: a root, or what a layer mentions only as the
+// place of something else.
+func (e *Entry) Timeless() bool { return e.ModTime == 0 && (e.implied || e.Name == ".") }
 
 // SameContent tells whether two Regular entries of views are the same bytes of
 // the same layer. It reads nothing; false means that it does not know.

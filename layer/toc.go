@@ -90,7 +90,7 @@ func (t *TOC) Children(dir string) iter.Seq[Entry] {
 
 // impliedDir is the directory that must be there because something lies in it.
 func impliedDir(key string) Entry {
-	return Entry{Name: keyName(key), Type: Directory, Mode: 0o755}
+	return Entry{Name: keyName(key), Type: Directory, Mode: 0o755, implied: true}
 }
 
 // children yields name and position of what lies directly in dir; the position

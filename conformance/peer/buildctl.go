@@ -10,9 +10,9 @@ import (
 	"github.com/ocibuild/ocibuild/conformance/suite"
 )
 
-// arguments are those of buildctl, as docker buildx build makes them of its own.
-func (b *BuildKit) arguments(w *written) ([]string, error) {
-	args := []string{"--addr", b.socket, "build", "--progress", "plain", "--frontend", "dockerfile.v0"}
+// arguments are those of buildctl build, as docker buildx build makes them of its own.
+func arguments(w *written) ([]string, error) {
+	var args []string
 	if isURL(w.args.Context) {
 		args = append(args, "--opt", "context="+w.args.Context)
 	} else {

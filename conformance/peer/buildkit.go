@@ -5,7 +5,6 @@ package peer
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +13,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/sirupsen/logrus"
 
 	"github.com/ocibuild/ocibuild/conformance/suite"
 )
@@ -43,21 +46,23 @@ var random = regexp.MustCompile(`ref [a-z0-9]+::[a-z0-9]+|/[^ ]*/buildkit[0-9]+`
 // BuildKit is a running daemon.
 type BuildKit struct {
 	Place
-	buildctl, socket string
-	daemon           *exec.Cmd
-	output           bytes.Buffer
-	gone             chan struct{}
-	err              error // of the daemon's end, once gone is closed
+	client *client.Client
+	daemon *exec.Cmd
+	output bytes.Buffer
+	gone   chan struct{}
+	err    error // of the daemon's end, once gone is closed
 }
 
 // StartBuildKit starts a daemon.
 func StartBuildKit(ctx context.Context, at Place) (*BuildKit, error) {
+	logrus.SetLevel(logrus.ErrorLevel) // the client warns of a file system without fs-verity, for each image
 	buildkitd, err := goTool(ctx, "buildkitd")
 	if err != nil {
 		return nil, err
 	}
-	b := &BuildKit{Place: at, socket: "unix://" + filepath.Join(at.Dir, "sock"), gone: make(chan struct{})}
-	if b.buildctl, err = goTool(ctx, "buildctl"); err != nil {
+	b := &BuildKit{Place: at, gone: make(chan struct{})}
+	socket := "unix://" + filepath.Join(at.Dir, "sock")
+	if b.client, err = client.New(ctx, socket); err != nil {
 		return nil, err
 	}
 	config := filepath.Join(at.Dir, "buildkitd.toml")
@@ -65,7 +70,7 @@ func StartBuildKit(ctx context.Context, at Place) (*BuildKit, error) {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	b.daemon = exec.CommandContext(ctx, buildkitd, "--config", config, "--addr", b.socket)
+	b.daemon = exec.CommandContext(ctx, buildkitd, "--config", config, "--addr", socket)
 	b.daemon.Cancel = func() error { return b.daemon.Process.Signal(syscall.SIGTERM) }
 	b.daemon.WaitDelay = patience
 	b.daemon.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS} // its mounts go when it goes
@@ -87,7 +92,10 @@ func StartBuildKit(ctx context.Context, at Place) (*BuildKit, error) {
 func (b *BuildKit) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for exec.CommandContext(ctx, b.buildctl, "--addr", b.socket, "debug", "workers").Run() != nil {
+	for {
+		if _, err := b.client.ListWorkers(ctx); err == nil {
+			return nil
+		}
 		select {
 		case <-b.gone:
 			return fmt.Errorf("buildkitd ended early: %w\n%s", b.err, b.output.Bytes())
@@ -96,11 +104,11 @@ func (b *BuildKit) ready(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	return nil
 }
 
 // Stop ends the daemon.
 func (b *BuildKit) Stop() {
+	_ = b.client.Close()                         // nothing is under way
 	_ = b.daemon.Process.Signal(syscall.SIGTERM) // an error means that it has ended
 	select {
 	case <-b.gone:
@@ -113,30 +121,43 @@ func (b *BuildKit) Stop() {
 // Build builds a case and describes the result; a build that fails has one too.
 func (b *BuildKit) Build(ctx context.Context, c *suite.Case) (*suite.Result, error) {
 	return b.build(ctx, c, func(ctx context.Context, w *written) (*suite.Result, error) {
-		args, err := b.arguments(w)
+		args, err := arguments(w)
 		if err != nil {
 			return nil, err
 		}
-		out, err := exec.CommandContext(ctx, b.buildctl, args...).CombinedOutput()
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && ctx.Err() == nil {
-			return failure(string(out))
-		}
+		opt, err := solveOptions(args)
 		if err != nil {
 			return nil, err
 		}
-		return suite.ReadResult(w.image)
+		// Of a context that it knows by its key, BuildKit gets what has changed since: then some directories have the
+		// time of the change. So the key is another for each build.
+		opt.SharedKey = filepath.Base(w.temp)
+		if err := b.solve(ctx, opt); err != nil {
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			return failure(err)
+		}
+		return suite.ReadResult(w.image, b.Clock)
 	})
 }
 
-// failure finds the error and the first line that is marked in what buildctl prints.
-func failure(out string) (*suite.Result, error) {
+// failure describes an error, and the first line that is marked in the source.
+func failure(err error) (*suite.Result, error) {
 	r := &suite.Result{}
-	for line := range strings.Lines(out) {
-		line = strings.TrimSpace(line)
-		if text, ok := strings.CutPrefix(line, "error: "); ok {
+	for line := range strings.Lines("error: " + err.Error()) { // it may end with what git has said
+		if text, ok := strings.CutPrefix(strings.TrimSpace(line), "error: "); ok {
 			r.Error = strings.TrimPrefix(text, "failed to solve: ")
 		}
+	}
+	var marked bytes.Buffer
+	for _, s := range errdefs.Sources(err) {
+		if err := s.Print(&marked); err != nil {
+			return nil, err
+		}
+	}
+	for line := range strings.Lines(marked.String()) {
+		line = strings.TrimSpace(line)
 		if r.Line == 0 && strings.Contains(line, "| >>> ") {
 			if _, err := fmt.Sscanf(line, "%d |", &r.Line); err != nil {
 				return nil, fmt.Errorf("%q: %w", line, err)
@@ -144,9 +165,6 @@ func failure(out string) (*suite.Result, error) {
 		}
 	}
 	r.Error = random.ReplaceAllString(r.Error, "…")
-	if r.Error == "" {
-		return nil, fmt.Errorf("no error in what buildctl prints:\n%s", out)
-	}
 	return r, nil
 }
 

@@ -27,7 +27,7 @@ func (o *Ocibuild) Build(ctx context.Context, c *suite.Case) (*suite.Result, err
 		if _, err := builder.Build(ctx, opts); err != nil {
 			return ourFailure(ctx, err)
 		}
-		return suite.ReadResult(w.image)
+		return suite.ReadResult(w.image, o.Clock)
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 
 // Place is what both builders need around them.
 type Place struct {
+	Clock  suite.Clock   // begins with this run
 	Dir    string        // where the store and the contexts are
 	Mirror string        // has the images of Docker Hub
 	Files  *suite.Server // serves the files of cases

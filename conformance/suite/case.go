@@ -69,7 +69,11 @@ func readCase(file, name string) (*Case, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := txtar.Parse(data)
+	return NewCase(name, file, txtar.Parse(data))
+}
+
+// NewCase makes a case of its archive. Its reference, if it has one, is in file with ".json" behind it.
+func NewCase(name, file string, a *txtar.Archive) (*Case, error) {
 	c := &Case{Name: name, path: file}
 	for line := range strings.Lines(string(a.Comment)) {
 		if text, ok := strings.CutPrefix(line, "# fails: "); ok {
@@ -86,7 +90,7 @@ func readCase(file, name string) (*Case, error) {
 			c.files = append(c.files, f)
 		}
 	}
-	_, err = c.Args("")
+	_, err := c.Args("")
 	return c, err
 }
 

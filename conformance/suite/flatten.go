@@ -19,20 +19,24 @@ import (
 
 // tree is a file system of names; hard links share a *File.
 type tree struct {
-	files map[string]*File
-	fresh map[string]bool // of the layer being applied
+	files   map[string]*File
+	fresh   map[string]bool // of the layer being applied
+	entries []File          // of the layer being applied, in its order
+	clock   Clock
 }
 
-// flatten applies layers to an empty file system, by the rules of the image
-// specification (layer.md), with code of its own.
-func flatten(layers []v1.Layer) ([]File, error) {
-	t := &tree{files: map[string]*File{}}
+// layers applies layers to an empty file system, by the rules of the image
+// specification (layer.md), with code of its own. It returns the entries of each.
+func (t *tree) layers(layers []v1.Layer) ([][]File, error) {
+	out := [][]File{}
 	for i, l := range layers {
 		if err := t.layer(l); err != nil {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
+		slices.SortStableFunc(t.entries, func(a, b File) int { return strings.Compare(a.Path, b.Path) }) // their order in the tar is the builder's affair
+		out = append(out, t.entries)
 	}
-	return t.list(), nil
+	return out, nil
 }
 
 // layer applies a layer, which must be what the config says.
@@ -61,7 +65,7 @@ func (t *tree) layer(l v1.Layer) error {
 }
 
 func (t *tree) apply(r io.Reader) error {
-	t.fresh = map[string]bool{}
+	t.fresh, t.entries = map[string]bool{}, []File{}
 	tr := tar.NewReader(r)
 	for {
 		h, err := tr.Next()
@@ -82,11 +86,14 @@ func (t *tree) entry(h *tar.Header, r io.Reader) error {
 	dir, base := path.Split(name)
 	dir = path.Clean(dir)
 	if base == ".wh..wh..opq" {
+		t.entries = append(t.entries, File{Path: dir, Type: opaque})
 		t.hide(dir, false)
 		return nil
 	}
 	if hidden, ok := strings.CutPrefix(base, ".wh."); ok {
-		t.hide(path.Join(dir, hidden), true)
+		hidden = path.Join(dir, hidden)
+		t.entries = append(t.entries, File{Path: hidden, Type: whiteout})
+		t.hide(hidden, true)
 		return nil
 	}
 	t.parents(dir)
@@ -95,11 +102,15 @@ func (t *tree) entry(h *tar.Header, r io.Reader) error {
 		if f = t.files[path.Clean("/"+h.Linkname)]; f == nil || path.IsAbs(h.Linkname) { // some readers refuse a slash in front
 			return fmt.Errorf("link to %s, which is not there", h.Linkname)
 		}
+		t.entries = append(t.entries, File{Path: name, Type: "link", Link: path.Clean("/" + h.Linkname)})
 	} else {
 		var err error
-		if f, err = describe(h, r); err != nil {
+		if f, err = describe(h, r, t.clock); err != nil {
 			return err
 		}
+		e := *f
+		e.Path, e.Text = name, ""
+		t.entries = append(t.entries, e)
 	}
 	if f.Type != "dir" {
 		t.remove(name)
@@ -130,14 +141,20 @@ func (t *tree) remove(name string) {
 	delete(t.files, name)
 }
 
+// Types of entries that are no files.
+const (
+	whiteout = "whiteout"
+	opaque   = "opaque"
+)
+
 var typeNames = map[byte]string{
 	tar.TypeReg: "file", tar.TypeDir: "dir", tar.TypeSymlink: "symlink", tar.TypeFifo: "fifo", tar.TypeChar: "char", tar.TypeBlock: "block",
 }
 
 const textLimit = 400
 
-func describe(h *tar.Header, r io.Reader) (*File, error) {
-	f := &File{Type: typeNames[h.Typeflag], Owner: fmt.Sprintf("%d:%d", h.Uid, h.Gid), Time: pinned(h.ModTime)}
+func describe(h *tar.Header, r io.Reader, clock Clock) (*File, error) {
+	f := &File{Type: typeNames[h.Typeflag], Owner: fmt.Sprintf("%d:%d", h.Uid, h.Gid), Time: clock.told(h.ModTime)}
 	if f.Type == "" {
 		return nil, fmt.Errorf("type %q", h.Typeflag)
 	}
@@ -166,6 +183,9 @@ func describe(h *tar.Header, r io.Reader) (*File, error) {
 	return f, nil
 }
 
+// ofHost is the digest of the machine's own busybox, which is not the same everywhere.
+const ofHost = "busybox"
+
 var hostBusybox = sync.OnceValue(func() [sha256.Size]byte {
 	data, _ := busybox()
 	return sha256.Sum256(data)
@@ -174,7 +194,7 @@ var hostBusybox = sync.OnceValue(func() [sha256.Size]byte {
 func (f *File) bytes(data []byte) {
 	sum := sha256.Sum256(data)
 	if len(data) > 0 && sum == hostBusybox() {
-		f.Digest = "busybox" // not the same on every machine
+		f.Digest = ofHost
 		return
 	}
 	f.Size, f.Digest = int64(len(data)), hex.EncodeToString(sum[:8])

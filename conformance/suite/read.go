@@ -13,12 +13,12 @@ import (
 )
 
 // ReadResult describes the image in an OCI layout.
-func ReadResult(dir string) (*Result, error) {
+func ReadResult(dir string, clock Clock) (*Result, error) {
 	index, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
 		return nil, err
 	}
-	all, err := readIndex(index)
+	all, err := readIndex(index, clock)
 	if err != nil {
 		return nil, fmt.Errorf("image in %s: %w", dir, err)
 	}
@@ -35,7 +35,7 @@ func ReadResult(dir string) (*Result, error) {
 }
 
 // readIndex describes what an index lists.
-func readIndex(index v1.ImageIndex) ([]*Result, error) {
+func readIndex(index v1.ImageIndex, clock Clock) ([]*Result, error) {
 	m, err := index.IndexManifest()
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func readIndex(index v1.ImageIndex) ([]*Result, error) {
 		if d.MediaType.IsIndex() {
 			read = r.index
 		}
-		if err := read(index, d.Digest); err != nil {
+		if err := read(index, d.Digest, clock); err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Digest, err)
 		}
 		out = append(out, r)
@@ -59,7 +59,7 @@ func readIndex(index v1.ImageIndex) ([]*Result, error) {
 	return out, nil
 }
 
-func (r *Result) index(in v1.ImageIndex, id v1.Hash) error {
+func (r *Result) index(in v1.ImageIndex, id v1.Hash, clock Clock) error {
 	index, err := in.ImageIndex(id)
 	if err != nil {
 		return err
@@ -69,11 +69,11 @@ func (r *Result) index(in v1.ImageIndex, id v1.Hash) error {
 		return err
 	}
 	r.annotated("document", m.Annotations)
-	r.Images, err = readIndex(index)
+	r.Images, err = readIndex(index, clock)
 	return err
 }
 
-func (r *Result) image(in v1.ImageIndex, id v1.Hash) error {
+func (r *Result) image(in v1.ImageIndex, id v1.Hash, clock Clock) error {
 	img, err := in.Image(id)
 	if err != nil {
 		return err
@@ -90,8 +90,10 @@ func (r *Result) image(in v1.ImageIndex, id v1.Hash) error {
 	if err != nil {
 		return err
 	}
+	t := &tree{files: map[string]*File{}, clock: clock}
 	r.Layers = len(layers)
-	r.Files, err = flatten(layers)
+	r.Entries, err = t.layers(layers)
+	r.Files = t.list()
 	return err
 }
 

@@ -20,7 +20,9 @@ type Result struct {
 	Config      map[string]any               `json:"config,omitempty"`
 	History     []History                    `json:"history,omitempty"`
 	Layers      int                          `json:"layers"`
-	Files       []File                       `json:"files,omitempty"`
+	// Entries are those of each layer, sorted by name: a whiteout has the type "whiteout" or "opaque".
+	Entries [][]File `json:"entries,omitempty"`
+	Files   []File   `json:"files,omitempty"` // of all layers, one on the other
 }
 
 // History is an entry of the image's history.
@@ -59,6 +61,27 @@ func pinned(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
+// Clock tells a build's own times from those of its sources: what lies between
+// Start and now is the build's.
+type Clock struct{ Start time.Time }
+
+// ofBuild stands for every time that is the build's own.
+const ofBuild = "build"
+
+// slack is how far the kernel's coarse clock is behind.
+const slack = 2 * time.Second
+
+// told is a time as results have it.
+func (c Clock) told(t time.Time) string {
+	switch {
+	case t.IsZero():
+		return ""
+	case t.After(c.Start.Add(-slack)) && t.Before(time.Now().Add(slack)):
+		return ofBuild
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
 // Without returns the result with a mark in place of the URL that the case's
 // files had this time.
 func (r *Result) Without(web string) (*Result, error) {
@@ -92,10 +115,10 @@ func (c *Case) SetReference(r *Result) error {
 	return os.WriteFile(c.path+".json", data, 0o644)
 }
 
-// breakLines puts every image, file and history entry on a line of its own.
+// breakLines puts every image, layer, file and history entry on a line of its own.
 func breakLines(data []byte) []byte {
-	for _, at := range []string{`{"platform":`, `{"path":`, `{"by":`, `"history":[`, `"files":[`, `"layers":`} {
+	for _, at := range []string{`{"platform":`, `{"path":`, `{"by":`, `"history":[`, `"files":[`, `"layers":`, `"entries":[`} {
 		data = bytes.ReplaceAll(data, []byte(at), []byte("\n"+at))
 	}
-	return data
+	return bytes.ReplaceAll(data, []byte("],[\n"+`{"path":`), []byte("],\n[\n"+`{"path":`))
 }

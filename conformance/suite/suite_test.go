@@ -48,8 +48,11 @@ func TestFlatten(t *testing.T) {
 
 func TestCompareSeesEachField(t *testing.T) {
 	c := &Case{Fails: "one way | another"}
-	image := func(f File) *Result { return &Result{Files: []File{f}} }
+	image := func(f File) *Result { return &Result{Layers: 1, Entries: [][]File{{}}, Files: []File{f}} }
+	layers := func(all ...[]File) *Result { return &Result{Layers: len(all), Entries: all} }
 	file := File{Path: "/a", Type: "file", Mode: "0644", Time: "t"}
+	larger, other := file, File{Path: "/b", Type: "dir"}
+	larger.Size = 2
 	changed, dir, unpinned := file, file, file
 	changed.Mode = "0600"
 	dir.Type, unpinned.Type, unpinned.Time = "dir", "dir", ""
@@ -68,7 +71,12 @@ func TestCompareSeesEachField(t *testing.T) {
 		"platform":                {index(&Result{Platform: "a"}), index(&Result{Platform: "b"}), true},
 		"annotation":              {index(noted), index(&Result{}), true},
 		"equal indexes":           {index(noted, image(file)), index(noted, image(file)), false},
-		"time of a directory":     {image(dir), image(unpinned), false},
+		"time of a directory":     {image(dir), image(unpinned), true},
+		"equal layers":            {layers([]File{file}), layers([]File{file}), false},
+		"one layer more":          {layers([]File{file}), layers([]File{file}, nil), true},
+		"size in a layer":         {layers([]File{file}), layers([]File{larger}), true},
+		"twice in a layer":        {layers([]File{file}), layers([]File{file, file}), true},
+		"missing in a layer":      {layers([]File{file, other}), layers([]File{file}), true},
 		"fails in another way":    {&Result{Error: "one way", Line: 2}, &Result{Error: "Another", Line: 2}, false},
 		"fails elsewhere":         {&Result{Error: "one way", Line: 2}, &Result{Error: "one way", Line: 3}, true},
 		"fails for other reasons": {&Result{Error: "one way"}, &Result{Error: "x"}, true},

@@ -59,7 +59,7 @@ func (t *Tree) Mkfile(ctx context.Context, op *graph.Mkfile, own *Owner) error {
 		Name: name, Type: layer.Regular, Size: int64(len(op.Data)),
 		Mode: uint32(op.Mode) & 0o777, ModTime: t.time(timestamp(op.Timestamp)),
 	}
-	if err := t.inherit(ctx, &e); err != nil {
+	if err := errors.Join(t.inherit(ctx, &e), t.touch(ctx, name, timestamp(op.Timestamp))); err != nil {
 		return err
 	}
 	own.apply(&e)
@@ -81,7 +81,7 @@ func (t *Tree) Symlink(ctx context.Context, op *graph.Symlink, own *Owner) error
 		return fmt.Errorf("symlink /%s: %w", name, fs.ErrExist)
 	}
 	e := layer.Entry{Name: name, Type: layer.Symlink, Linkname: op.Old, Mode: 0o777, ModTime: t.time(timestamp(op.Timestamp))}
-	if err := t.inherit(ctx, &e); err != nil {
+	if err := errors.Join(t.inherit(ctx, &e), t.touch(ctx, name, timestamp(op.Timestamp))); err != nil {
 		return err
 	}
 	own.apply(&e)
@@ -114,6 +114,9 @@ func (t *Tree) Remove(ctx context.Context, op *graph.Remove) error {
 			return err
 		}
 		t.remove(name)
+		if err := t.touch(ctx, name, nil); err != nil {
+			return err
+		}
 	}
 	return nil
 }

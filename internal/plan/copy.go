@@ -47,17 +47,18 @@ func (t *Tree) Copy(ctx context.Context, src layer.Tree, op *graph.Copy, own *Ow
 
 // copier copies by the rules of one operation.
 type copier struct {
-	t       *Tree
-	src     layer.Tree
-	op      *graph.Copy
-	own     *Owner
-	at      *time.Time
-	filter  *filter
-	modes   *mode.Set
-	links   map[string]*link
-	pending []pendingDir
-	name    string          // of the source, as it was asked for
-	copied  map[string]bool // by names below that; nil if nothing is required
+	t        *Tree
+	src      layer.Tree
+	op       *graph.Copy
+	own      *Owner
+	at       *time.Time
+	filter   *filter
+	modes    *mode.Set
+	links    map[string]*link
+	pending  []pendingDir
+	name     string // of the source, as it was asked for
+	unpacked []dirTime
+	copied   map[string]bool // by names below that; nil if nothing is required
 }
 
 // pendingDir is a directory of the source that is made only if something in
@@ -192,6 +193,9 @@ func (c *copier) file(ctx context.Context, e layer.Entry, rel, target string) er
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if err := c.t.touch(ctx, target, c.at); err != nil {
+		return err
+	}
 	out := c.entry(e, target)
 	n := c.t.put(out, content{tree: c.src, from: e.Name})
 	if e.Inode != "" {
@@ -242,6 +246,9 @@ func (c *copier) dir(ctx context.Context, e layer.Entry, rel, target string, v v
 			return err
 		}
 	}
+	if v.take { // one that waited for something in it keeps the time of that
+		c.t.setTime(target, c.entry(e, target).ModTime)
+	}
 	return nil
 }
 
@@ -280,6 +287,9 @@ func (c *copier) makeDir(ctx context.Context, e layer.Entry, target string, over
 	have, err := c.t.Lookup(ctx, target)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if err := c.t.touch(ctx, target, c.at); err != nil {
+			return err
+		}
 		c.t.put(out, content{}).hides = true
 		return nil
 	case err != nil:
@@ -288,6 +298,9 @@ func (c *copier) makeDir(ctx context.Context, e layer.Entry, target string, over
 		return fmt.Errorf("/%s is not a directory, the directory %q cannot replace it", target, "/"+e.Name)
 	case have.Type != layer.Directory:
 		c.t.remove(target)
+		if err := c.t.touch(ctx, target, c.at); err != nil {
+			return err
+		}
 		c.t.put(out, content{}).hides = true
 		return nil
 	case !overwrite:
@@ -306,8 +319,8 @@ func (c *copier) entry(e layer.Entry, target string) layer.Entry {
 		out.Name = "."
 	}
 	c.own.apply(&out)
-	if c.at != nil {
-		out.ModTime = c.at.Unix()
+	if c.at != nil || e.Timeless() {
+		out.ModTime = c.t.time(c.at)
 	}
 	if e.Type != layer.Symlink {
 		switch {

@@ -124,6 +124,9 @@ func (m *emitter) self(ctx context.Context, n *node, name string, visible bool) 
 	if !n.set {
 		e = have
 	}
+	if e.Timeless() {
+		e.ModTime = m.t.o.Now.Unix()
+	}
 	e.Name, e.Opaque = name, false // opaque was said to the layers below the one it is from
 	if e.Type == layer.Directory && have.Type == layer.Directory {
 		if e.Opaque = n.hides; !e.Opaque && sameDirectory(e, have) {

@@ -34,6 +34,8 @@ type Tree struct {
 	spent bool // it is being emitted
 	// linked tells that some node has a link.
 	linked bool
+	// touched is the directory that a change gave its time to last: most of the time the next change is in it too.
+	touched string
 
 	spools []*os.File
 }
@@ -193,6 +195,9 @@ func (c content) open(ctx context.Context, size int64) (io.ReadCloser, error) {
 // put sets what name is. A directory put over a directory keeps what is in it.
 func (t *Tree) put(e layer.Entry, c content) *node {
 	n := t.node(e.Name)
+	if e.Name == t.touched {
+		t.touched = ""
+	}
 	if n.set && n.typ == layer.Directory && e.Type != layer.Directory {
 		n.children = nil
 	}
@@ -208,6 +213,35 @@ func (t *Tree) put(e layer.Entry, c content) *node {
 func (t *Tree) remove(name string) {
 	n := t.node(name)
 	*n = node{removed: true, hides: true}
+	t.touched = ""
+}
+
+// touch gives the directory of name the time at, as a file system does when a name in it comes or goes.
+func (t *Tree) touch(ctx context.Context, name string, at *time.Time) error {
+	dir := path.Dir(name)
+	if name == "." || dir == t.touched {
+		return nil
+	}
+	e, err := t.Lookup(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if now := t.time(at); e.ModTime != now {
+		e.Name, e.ModTime = dir, now
+		t.put(e, content{})
+	}
+	t.touched = dir
+	return nil
+}
+
+// setTime gives a directory that is planned its time again, after the changes in it.
+func (t *Tree) setTime(name string, at int64) {
+	if n, _ := t.find(name); n != nil && n.set {
+		n.change(func(e *layer.Entry) { e.ModTime = at })
+	}
+	if name == t.touched {
+		t.touched = ""
+	}
 }
 
 // resolve returns where name leads when every symbolic link on the way is
@@ -239,7 +273,7 @@ func (t *Tree) mkdirAll(ctx context.Context, name string, mode uint32, own *Owne
 		return err
 	}
 	d := layer.Entry{Name: name, Type: layer.Directory, Mode: mode & 0o7777, ModTime: t.time(at)}
-	if err := t.inherit(ctx, &d); err != nil {
+	if err := errors.Join(t.inherit(ctx, &d), t.touch(ctx, name, at)); err != nil {
 		return err
 	}
 	own.apply(&d)

@@ -148,6 +148,7 @@ func isZstd(magic []byte) bool {
 
 // entries plans what a tar holds below dest.
 func (c *copier) entries(ctx context.Context, raw io.ReaderAt, dest string) error {
+	defer c.settle()
 	in := layer.NewTarPositions(io.NewSectionReader(raw, 0, 1<<62))
 	tr := tar.NewReader(in)
 	limits := c.t.o.Limits.OrDefault()
@@ -205,11 +206,33 @@ func (c *copier) unpackEntry(ctx context.Context, h *tar.Header, dest string, da
 	if err := c.t.o.Limits.Check(e); err != nil {
 		return err
 	}
+	if err := c.t.touch(ctx, e.Name, c.at); err != nil {
+		return err
+	}
 	n := c.replace(ctx, e)
-	if e.Type == layer.Regular {
+	switch e.Type {
+	case layer.Regular:
 		n.fill(n.entry(e.Name), data)
+	case layer.Directory:
+		c.unpacked = append(c.unpacked, dirTime{e.Name, e.ModTime})
 	}
 	return nil
+}
+
+// dirTime is what an archive says of a directory.
+type dirTime struct {
+	name string
+	time int64
+}
+
+// settle gives the directories of an archive their times again, after all that is in them.
+func (c *copier) settle() {
+	for _, d := range c.unpacked {
+		if n, _ := c.t.find(d.name); n != nil && n.set && n.typ == layer.Directory {
+			c.t.setTime(d.name, d.time)
+		}
+	}
+	c.unpacked = nil
 }
 
 // below is a directory of a tree as a tree of its own: a link in an archive, or
@@ -233,7 +256,7 @@ func (c *copier) unpackDir(ctx context.Context, root below, name string) (string
 		e, err := root.Lookup(ctx, next)
 		if errors.Is(err, fs.ErrNotExist) {
 			at = next
-			if err := c.t.mkdirAll(ctx, path.Join(root.dir, at), 0o755, nil, c.at); err != nil {
+			if err := c.t.mkdirAll(ctx, path.Join(root.dir, at), 0o755, &Owner{}, c.at); err != nil {
 				return "", err
 			}
 			continue
@@ -304,6 +327,9 @@ func (c *copier) unpackLink(ctx context.Context, h *tar.Header, e layer.Entry, d
 			f.Mode = e.Mode
 		}
 	})
+	if err := c.t.touch(ctx, e.Name, c.at); err != nil {
+		return err
+	}
 	c.t.put(first.entry(e.Name), first.content()).link = first.link
 	return nil
 }

@@ -70,7 +70,7 @@ func readsLocal(step *graph.Step) bool {
 }
 
 // keyVersion changes when the meaning of a key does.
-const keyVersion = "1"
+const keyVersion = "2"
 
 // key returns the definition key of a step: known before anything runs.
 func (s *Solver) key(ctx context.Context, step *graph.Step) (key, error) {

@@ -148,7 +148,9 @@ func (l *Dir) find(ctx context.Context, name string) (file, error) {
 		return file{}, notExist(name)
 	}
 	if name == "." {
-		return l.lookUp(l.dirs["."], ".", ".", ".")
+		f, err := l.lookUp(l.dirs["."], ".", ".", ".")
+		f.ModTime = 0 // when the directory of a context was last changed says nothing of what is in it
+		return f, err
 	}
 	parent, base := path.Dir(name), path.Base(name)
 	d, err := l.directory(ctx, parent)

@@ -23,7 +23,7 @@ func missing(name string) error {
 func (t *fileTree) Lookup(_ context.Context, name string) (layer.Entry, error) {
 	switch name {
 	case ".":
-		return layer.Entry{Name: ".", Type: layer.Directory, Mode: 0o755, ModTime: t.entry.ModTime}, nil
+		return layer.Entry{Name: ".", Type: layer.Directory, Mode: 0o755}, nil
 	case t.entry.Name:
 		return t.entry, nil
 	}
