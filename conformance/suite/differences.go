@@ -39,6 +39,11 @@ func ReadDifferences(file string) (*Differences, error) {
 	return d, nil
 }
 
+// Has tells whether a case is in the list.
+func (d *Differences) Has(name string) bool {
+	return slices.ContainsFunc(d.all, func(k *known) bool { return k.name == name })
+}
+
 // Unknown returns the differences of a case that are not in the list.
 func (d *Differences) Unknown(c *Case, found []string) []string {
 	return slices.DeleteFunc(slices.Clone(found), func(line string) bool {
