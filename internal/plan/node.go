@@ -49,6 +49,20 @@ func fits(id int) bool { return id >= 0 && int64(id) <= math.MaxUint32 }
 
 // entry returns the entry, whose name the caller knows.
 func (n *node) entry(name string) layer.Entry {
+	e := n.own(name)
+	if n.link == nil || n.link.said == nil {
+		return e
+	}
+	said := n.link.said
+	e.UID, e.GID, e.ModTime = said.UID, said.GID, said.ModTime
+	if e.Type != layer.Symlink {
+		e.Mode = said.Mode
+	}
+	return e
+}
+
+// own is the entry without what its other names say of it.
+func (n *node) own(name string) layer.Entry {
 	if n.rest != nil {
 		e := n.rest.entry
 		e.Name = name

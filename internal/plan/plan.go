@@ -60,7 +60,11 @@ func New(base layer.Tree, o Options) *Tree {
 }
 
 // link is shared by the names of one file.
-type link struct{ first string }
+type link struct {
+	first string
+	// said is what the last name of the file in an archive says of it, for all of its names; nil if none says anything.
+	said *layer.Entry
+}
 
 // content says where the bytes of a regular file come from: an entry of a
 // tree, or bytes at hand.

@@ -321,12 +321,7 @@ func (c *copier) unpackLink(ctx context.Context, h *tar.Header, e layer.Entry, d
 		first.link, c.t.linked = &link{}, true
 	}
 	// What the archive says of the new name, it says of the file.
-	first.change(func(f *layer.Entry) {
-		f.UID, f.GID, f.ModTime = e.UID, e.GID, e.ModTime
-		if f.Type != layer.Symlink {
-			f.Mode = e.Mode
-		}
-	})
+	first.link.said = &e
 	if err := c.t.touch(ctx, e.Name, c.at); err != nil {
 		return err
 	}
