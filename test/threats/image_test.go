@@ -406,7 +406,7 @@ func TestT28NumbersOfLayers(t *testing.T) {
 	for i := range 500 {
 		tall = append(tall, tarOf(t, file(fmt.Sprintf("e/%d", i), "")))
 	}
-	p.refused("FROM "+p.hub.base(tall...)+"\nRUN true\n", "1001 layers", "squash")
+	p.accepted("FROM " + p.hub.base(tall...) + "\nRUN test $(cat /top) = 499 && test $(ls /e | wc -l) = 500\n") // more than overlays have
 }
 
 func TestT29Configs(t *testing.T) {
