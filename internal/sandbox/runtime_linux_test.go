@@ -121,6 +121,14 @@ var equalSteps = []struct {
 	{"no /proc in the image's root", Spec{Args: shell("rm -rf /proc /sys /dev 2>/dev/null; ls -d /proc /sys /dev")}, false},
 }
 
+// skipOwnKernel skips a test that asks what only this machine's kernel tells.
+func skipOwnKernel(t *testing.T, r *bundle.Runtime) {
+	t.Helper()
+	if r != nil && r.OwnsStdio() {
+		t.Skip("SKIPPED: in gVisor the step has a kernel of its own, and its mounts are not those of this machine")
+	}
+}
+
 // ownKernel are steps that ask for what gVisor, a kernel of its own, has in another way
 // or not at all; they are to run.
 var ownKernel = []string{

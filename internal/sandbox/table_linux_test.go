@@ -19,6 +19,7 @@ func TestFlagsOfMounts(t *testing.T) {
 		"/proc/bus": "ro", "/proc/fs": "ro", "/proc/irq": "ro", "/proc/sys": "ro", "/proc/sysrq-trigger": "ro",
 	}
 	look := func(t *testing.T, r *bundle.Runtime) {
+		skipOwnKernel(t, r)
 		im := newImage(t)
 		spec := Spec{
 			Args: []string{"cat", "/proc/self/mountinfo"}, ResolvConf: []byte("nameserver 1.2.3.4\n"), Hosts: HostsFile(""), Network: NetworkNone,
