@@ -112,6 +112,9 @@ func alive(t *testing.T, word string) []string {
 
 func TestChrootLeavesNoProcess(t *testing.T) {
 	im := newChroot(t)
+	// From there the shell lets what runs in the background read; without it, nothing would begin to run.
+	must(t, os.Mkdir(filepath.Join(im.root, "dev"), 0o755))
+	must(t, os.WriteFile(filepath.Join(im.root, "dev/null"), nil, 0o666))
 	for name, script := range map[string]string{
 		"in the background":     "sleep %[1]s & true",
 		"in its own session":    "busybox setsid sleep %[1]s & busybox setsid sh -c 'busybox setsid sleep %[1]s & busybox setsid sleep %[1]s & wait' & sleep 0.2",
