@@ -63,8 +63,8 @@ func (t *Tree) Mkfile(ctx context.Context, op *graph.Mkfile, own *Owner) error {
 		return err
 	}
 	own.apply(&e)
-	t.put(e, content{data: bytes.NewReader(op.Data)})
-	return nil
+	_, err = t.put(ctx, e, content{data: bytes.NewReader(op.Data)})
+	return err
 }
 
 // Symlink makes a symbolic link; its name must be free.
@@ -85,8 +85,8 @@ func (t *Tree) Symlink(ctx context.Context, op *graph.Symlink, own *Owner) error
 		return err
 	}
 	own.apply(&e)
-	t.put(e, content{})
-	return nil
+	_, err = t.put(ctx, e, content{})
+	return err
 }
 
 // Remove removes a name, or all that match a wildcard, with what is in them.
@@ -113,7 +113,9 @@ func (t *Tree) Remove(ctx context.Context, op *graph.Remove) error {
 		} else if err != nil {
 			return err
 		}
-		t.remove(name)
+		if err := t.remove(ctx, name); err != nil {
+			return err
+		}
 		if err := t.touch(ctx, name, nil); err != nil {
 			return err
 		}

@@ -188,7 +188,9 @@ func (c *copier) file(ctx context.Context, e layer.Entry, rel, target string) er
 		if !c.op.ReplaceExisting {
 			return fmt.Errorf("/%s is a directory, the file %q cannot replace it", target, "/"+e.Name)
 		}
-		c.t.remove(target)
+		if err := c.t.remove(ctx, target); err != nil {
+			return err
+		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -197,14 +199,12 @@ func (c *copier) file(ctx context.Context, e layer.Entry, rel, target string) er
 		return err
 	}
 	out := c.entry(e, target)
-	n := c.t.put(out, content{tree: c.src, from: e.Name})
+	n, err := c.t.put(ctx, out, content{tree: c.src, from: e.Name})
+	if err != nil {
+		return err
+	}
 	if e.Inode != "" {
-		l := c.links[e.Inode]
-		if l == nil {
-			l = &link{}
-			c.links[e.Inode] = l
-		}
-		n.link, c.t.linked = l, true
+		n.link = c.t.link(c.links, e.Inode)
 	}
 	c.took(rel)
 	return nil
@@ -234,8 +234,22 @@ func (c *copier) dir(ctx context.Context, e layer.Entry, rel, target string, v v
 	if !c.filter.below(v) {
 		return nil
 	}
-	c.pending = append(c.pending, p)
-	defer func() { c.pending = c.pending[:len(c.pending)-1] }()
+	if !c.takesAll(v) || !c.wholly(e.Name, target) {
+		c.pending = append(c.pending, p)
+		err := c.contents(ctx, e, rel, target, v)
+		c.pending = c.pending[:len(c.pending)-1]
+		if err != nil {
+			return err
+		}
+	}
+	if v.take { // one that waited for something in it keeps the time of that
+		c.t.setTime(target, c.entry(e, target).ModTime)
+	}
+	return nil
+}
+
+// contents copies what is in a directory.
+func (c *copier) contents(ctx context.Context, e layer.Entry, rel, target string, v verdict) error {
 	entries, err := c.src.ReadDir(ctx, e.Name)
 	if err != nil {
 		return err
@@ -245,9 +259,6 @@ func (c *copier) dir(ctx context.Context, e layer.Entry, rel, target string, v v
 		if err := c.copy(ctx, child, path.Join(rel, base), path.Join(target, base), v); err != nil {
 			return err
 		}
-	}
-	if v.take { // one that waited for something in it keeps the time of that
-		c.t.setTime(target, c.entry(e, target).ModTime)
 	}
 	return nil
 }
@@ -275,8 +286,8 @@ func (c *copier) makeParent(ctx context.Context, e layer.Entry, target string, o
 		return c.makeDir(ctx, e, target, overwrite)
 	}
 	have.Name, have.Mode = target, e.Mode
-	c.t.put(have, content{})
-	return nil
+	_, err = c.t.put(ctx, have, content{})
+	return err
 }
 
 // makeDir makes the copy of a directory. A directory that is there already is
@@ -290,25 +301,25 @@ func (c *copier) makeDir(ctx context.Context, e layer.Entry, target string, over
 		if err := c.t.touch(ctx, target, c.at); err != nil {
 			return err
 		}
-		c.t.put(out, content{}).hides = true
-		return nil
+		return c.t.putNew(ctx, out)
 	case err != nil:
 		return err
 	case have.Type != layer.Directory && !c.op.ReplaceExisting:
 		return fmt.Errorf("/%s is not a directory, the directory %q cannot replace it", target, "/"+e.Name)
 	case have.Type != layer.Directory:
-		c.t.remove(target)
+		if err := c.t.remove(ctx, target); err != nil {
+			return err
+		}
 		if err := c.t.touch(ctx, target, c.at); err != nil {
 			return err
 		}
-		c.t.put(out, content{}).hides = true
-		return nil
+		return c.t.putNew(ctx, out)
 	case !overwrite:
 		have.ModTime = out.ModTime
 		out = have
 	}
-	c.t.put(out, content{})
-	return nil
+	_, err = c.t.put(ctx, out, content{})
+	return err
 }
 
 // entry is what becomes of a source entry under its new name.
@@ -365,28 +376,3 @@ func (t *Tree) parentExists(ctx context.Context, dest string) error {
 	}
 	return nil
 }
-
-func toFileMode(e layer.Entry) fs.FileMode {
-	m := fs.FileMode(e.Mode & 0o777)
-	for bit, to := range specialBits {
-		if e.Mode&bit != 0 {
-			m |= to
-		}
-	}
-	if e.Type == layer.Directory {
-		m |= fs.ModeDir
-	}
-	return m
-}
-
-func fromFileMode(m fs.FileMode) uint32 {
-	out := uint32(m.Perm())
-	for bit, from := range specialBits {
-		if m&from != 0 {
-			out |= bit
-		}
-	}
-	return out
-}
-
-var specialBits = map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky}

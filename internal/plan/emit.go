@@ -55,8 +55,7 @@ func (t *Tree) emit(ctx context.Context, do visit) error {
 	if err := m.findKept(ctx); err != nil {
 		return err
 	}
-	_, visible := t.find(".")
-	return m.node(ctx, t.root, ".", visible)
+	return m.node(ctx, t.root, ".", t.base != nil)
 }
 
 // emitter visits the nodes of one tree.
@@ -85,6 +84,11 @@ func (m *emitter) node(ctx context.Context, n *node, name string, visible bool) 
 		return err
 	}
 	visible = visible && !n.hides
+	if n.whole != nil {
+		if err := m.whole(ctx, n.whole, name); err != nil {
+			return err
+		}
+	}
 	for _, base := range slices.Sorted(maps.Keys(n.children)) {
 		if err := m.node(ctx, n.children[base], path.Join(name, base), visible); err != nil {
 			return err
@@ -135,7 +139,7 @@ func (m *emitter) self(ctx context.Context, n *node, name string, visible bool) 
 		}
 	}
 	if n.link != nil {
-		return m.linked(n, e)
+		return m.linked(n.link, e, n.content())
 	}
 	if same, err := n.sameFile(ctx, m.t.base, have); same || err != nil {
 		return err
@@ -144,16 +148,16 @@ func (m *emitter) self(ctx context.Context, n *node, name string, visible bool) 
 }
 
 // linked visits one of the names of a file.
-func (m *emitter) linked(n *node, e layer.Entry) error {
-	if m.kept[n.link] {
+func (m *emitter) linked(l *link, e layer.Entry, c content) error {
+	if m.kept[l] {
 		return nil
 	}
-	if n.link.first != "" {
-		e.Type, e.Linkname, e.Size = layer.Hardlink, n.link.first, 0
+	if l.first != "" {
+		e.Type, e.Linkname, e.Size = layer.Hardlink, l.first, 0
 		return m.visit(e, content{})
 	}
-	n.link.first = e.Name
-	return m.visit(e, n.content())
+	l.first = e.Name
+	return m.visit(e, c)
 }
 
 func (t *Tree) inBase(ctx context.Context, name string) bool {
@@ -188,8 +192,8 @@ func (t *Tree) Digest(ctx context.Context) (digest.Digest, error) {
 		entries, contents = entries[:0], contents[:0]
 		return nil
 	}
-	t.clearLinks(t.root)
-	defer t.clearLinks(t.root)
+	t.clearLinks()
+	defer t.clearLinks()
 	err := t.emit(ctx, func(e layer.Entry, c content) error {
 		entries, contents = append(entries, e), append(contents, c)
 		if len(entries) < batch {
@@ -207,12 +211,9 @@ func (t *Tree) Digest(ctx context.Context) (digest.Digest, error) {
 }
 
 // clearLinks forgets which name of a file came first.
-func (t *Tree) clearLinks(n *node) {
-	if n.link != nil {
-		n.link.first = ""
-	}
-	for _, c := range n.children {
-		t.clearLinks(c)
+func (t *Tree) clearLinks() {
+	for _, l := range t.links {
+		l.first = ""
 	}
 }
 

@@ -38,7 +38,7 @@ func FuzzUnpack(f *testing.F) {
 			}
 			return nil
 		}))
-		tr.clearLinks(tr.root)
+		tr.clearLinks()
 		w := layer.NewWriter(ctx, &bytes.Buffer{}, layer.WriterOptions{Compression: layer.Uncompressed})
 		defer w.Abort()
 		if err := tr.Emit(ctx, w); err != nil {

@@ -14,7 +14,8 @@ import (
 type node struct {
 	children map[string]*node
 	link     *link
-	rest     *rest // of what is not plain
+	rest     *rest  // of what is not plain
+	whole    *whole // what is in it, in place of children
 
 	tree          layer.Tree // the content, as in type content
 	from          string

@@ -32,10 +32,12 @@ type Tree struct {
 	root  *node
 	o     Options
 	spent bool // it is being emitted
-	// linked tells that some node has a link.
-	linked bool
-	// touched is the directory that a change gave its time to last: most of the time the next change is in it too.
-	touched string
+	// links are those of all files with several names.
+	links []*link
+	// touched is the directory that a change gave its time to last, and touchedAt that time: most of the time the next
+	// change is in it too.
+	touched   string
+	touchedAt int64
 
 	spools []*os.File
 }
@@ -90,25 +92,38 @@ func next(name string) (part, rest string) {
 	return part, rest
 }
 
-// find walks to name. It returns the node if there is one, and whether the
-// base shows through at name.
-func (t *Tree) find(name string) (n *node, visible bool) {
-	n, visible = t.root, t.base != nil
+// place is where a name is.
+type place struct {
+	n       *node  // nil if it is not changed
+	visible bool   // the base shows through
+	whole   *whole // above it, if a directory is that it is in; n is nil then
+	rest    string // the name in that
+}
+
+// find walks to name.
+func (t *Tree) find(name string) place {
+	p := place{n: t.root, visible: t.base != nil}
 	for part, rest := next(name); part != ""; part, rest = next(rest) {
-		if n.hides || n.removed {
-			visible = false
+		if p.n.hides || p.n.removed {
+			p.visible = false
 		}
-		if n = n.children[part]; n == nil {
-			return nil, visible
+		if p.n.whole != nil {
+			return place{whole: p.n.whole, rest: path.Join(part, rest)}
+		}
+		if p.n = p.n.children[part]; p.n == nil {
+			break
 		}
 	}
-	return n, visible
+	return p
 }
 
 // node returns the node of name and makes it and those above it if needed.
-func (t *Tree) node(name string) *node {
+func (t *Tree) node(ctx context.Context, name string) (*node, error) {
 	n := t.root
 	for part, rest := next(name); part != ""; part, rest = next(rest) {
+		if err := n.unfold(ctx); err != nil {
+			return nil, err
+		}
 		if n.children == nil {
 			n.children = map[string]*node{}
 		}
@@ -119,22 +134,28 @@ func (t *Tree) node(name string) *node {
 		}
 		n = child
 	}
-	return n
+	return n, nil
+}
+
+func notExist(name string) error {
+	return &fs.PathError{Op: "lookup", Path: "/" + name, Err: fs.ErrNotExist}
 }
 
 // Lookup implements layer.Tree.
 func (t *Tree) Lookup(ctx context.Context, name string) (layer.Entry, error) {
-	n, visible := t.find(name)
+	p := t.find(name)
 	switch {
-	case n != nil && n.removed:
-	case n != nil && n.set:
-		return n.entry(name), nil
-	case visible:
+	case p.whole != nil:
+		return p.whole.lookup(ctx, p.rest, name)
+	case p.n != nil && p.n.removed:
+	case p.n != nil && p.n.set:
+		return p.n.entry(name), nil
+	case p.visible:
 		return t.base.Lookup(ctx, name)
 	case name == ".":
 		return layer.Entry{Name: ".", Type: layer.Directory, Mode: 0o755}, nil
 	}
-	return layer.Entry{}, &fs.PathError{Op: "lookup", Path: "/" + name, Err: fs.ErrNotExist}
+	return layer.Entry{}, notExist(name)
 }
 
 // ReadDir implements layer.Tree.
@@ -146,9 +167,16 @@ func (t *Tree) ReadDir(ctx context.Context, name string) ([]layer.Entry, error) 
 	if dir.Type != layer.Directory {
 		return nil, &fs.PathError{Op: "readdir", Path: "/" + name, Err: errors.New("not a directory")}
 	}
-	n, visible := t.find(name)
+	p := t.find(name)
+	if p.n != nil && p.n.whole != nil {
+		p = place{whole: p.n.whole}
+	}
+	if p.whole != nil {
+		return p.whole.readDir(ctx, p.rest, name)
+	}
+	n := p.n
 	var out []layer.Entry
-	if visible && (n == nil || !n.hides) {
+	if p.visible && (n == nil || !n.hides) {
 		if out, err = t.base.ReadDir(ctx, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -171,14 +199,17 @@ func (t *Tree) ReadDir(ctx context.Context, name string) ([]layer.Entry, error) 
 
 // Open implements layer.Tree.
 func (t *Tree) Open(ctx context.Context, e layer.Entry) (io.ReadCloser, error) {
-	n, visible := t.find(e.Name)
-	if n != nil && n.set {
-		return n.content().open(ctx, e.Size)
-	}
-	if !visible {
+	p := t.find(e.Name)
+	switch {
+	case p.whole != nil:
+		return p.whole.open(ctx, p.rest)
+	case p.n != nil && p.n.set:
+		return p.n.content().open(ctx, e.Size)
+	case p.visible:
+		return t.base.Open(ctx, e)
+	default:
 		return nil, &fs.PathError{Op: "open", Path: "/" + e.Name, Err: fs.ErrNotExist}
 	}
-	return t.base.Open(ctx, e)
 }
 
 func (c content) open(ctx context.Context, size int64) (io.ReadCloser, error) {
@@ -197,50 +228,84 @@ func (c content) open(ctx context.Context, size int64) (io.ReadCloser, error) {
 }
 
 // put sets what name is. A directory put over a directory keeps what is in it.
-func (t *Tree) put(e layer.Entry, c content) *node {
-	n := t.node(e.Name)
+func (t *Tree) put(ctx context.Context, e layer.Entry, c content) (*node, error) {
+	n, err := t.node(ctx, e.Name)
+	if err != nil {
+		return nil, err
+	}
 	if e.Name == t.touched {
 		t.touched = ""
 	}
 	if n.set && n.typ == layer.Directory && e.Type != layer.Directory {
-		n.children = nil
+		n.children, n.whole = nil, nil
 	}
 	if e.Type != layer.Directory {
 		n.hides = true
 	}
 	n.set, n.removed, n.link = true, false, nil
 	n.fill(e, c)
-	return n
+	return n, nil
+}
+
+// putNew sets what a directory is that was not there: nothing of the base shows through in it.
+func (t *Tree) putNew(ctx context.Context, e layer.Entry) error {
+	n, err := t.put(ctx, e, content{})
+	if err == nil {
+		n.hides = true
+	}
+	return err
+}
+
+// link returns what the names of a file share, of which links knows those of one source.
+func (t *Tree) link(links map[string]*link, inode string) *link {
+	l := links[inode]
+	if l == nil {
+		l = t.newLink()
+		links[inode] = l
+	}
+	return l
+}
+
+func (t *Tree) newLink() *link {
+	l := &link{}
+	t.links = append(t.links, l)
+	return l
 }
 
 // remove takes name away, with all that is in it.
-func (t *Tree) remove(name string) {
-	n := t.node(name)
+func (t *Tree) remove(ctx context.Context, name string) error {
+	n, err := t.node(ctx, name)
+	if err != nil {
+		return err
+	}
 	*n = node{removed: true, hides: true}
 	t.touched = ""
+	return nil
 }
 
 // touch gives the directory of name the time at, as a file system does when a name in it comes or goes.
 func (t *Tree) touch(ctx context.Context, name string, at *time.Time) error {
-	dir := path.Dir(name)
-	if name == "." || dir == t.touched {
+	dir, now := path.Dir(name), t.time(at)
+	if name == "." || dir == t.touched && now == t.touchedAt {
 		return nil
 	}
 	e, err := t.Lookup(ctx, dir)
 	if err != nil {
 		return err
 	}
-	if now := t.time(at); e.ModTime != now {
+	if e.ModTime != now {
 		e.Name, e.ModTime = dir, now
-		t.put(e, content{})
+		if _, err := t.put(ctx, e, content{}); err != nil {
+			return err
+		}
 	}
-	t.touched = dir
+	t.touched, t.touchedAt = dir, now
 	return nil
 }
 
 // setTime gives a directory that is planned its time again, after the changes in it.
 func (t *Tree) setTime(name string, at int64) {
-	if n, _ := t.find(name); n != nil && n.set {
+	if n := t.find(name).n; n != nil && n.set {
 		n.change(func(e *layer.Entry) { e.ModTime = at })
 	}
 	if name == t.touched {
@@ -281,8 +346,7 @@ func (t *Tree) mkdirAll(ctx context.Context, name string, mode uint32, own *Owne
 		return err
 	}
 	own.apply(&d)
-	t.put(d, content{}).hides = true
-	return nil
+	return t.putNew(ctx, d)
 }
 
 // inherit gives what is made in a set-gid directory the group of that, and the

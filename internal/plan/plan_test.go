@@ -49,7 +49,9 @@ func tree(t *testing.T, nouns ...string) *Tree {
 		if err := out.mkdirAll(ctx, path.Dir(e.Name), 0o755, nil, nil); err != nil {
 			t.Fatal(err)
 		}
-		out.put(e, content{data: bytes.NewReader([]byte(data))})
+		if _, err := out.put(ctx, e, content{data: bytes.NewReader([]byte(data))}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return out
 }
@@ -214,7 +216,7 @@ func TestRemoveOfAnAddedFileLeavesNothing(t *testing.T) {
 // The base may have hidden what is below it; a copy into it must not hide the base.
 func TestCopyIntoAnOpaqueDirectoryKeepsWhatIsThere(t *testing.T) {
 	base := tree(t, "d/old=1")
-	base.node("d").change(func(e *layer.Entry) { e.Opaque = true })
+	nodeOf(t, base, "d").change(func(e *layer.Entry) { e.Opaque = true })
 	for _, src := range []string{"f", "d"} {
 		tr := New(base, Options{Now: time.Unix(1000, 0)})
 		must(t, tr.Copy(ctx, tree(t, "f=2", "d/f=2"), dockerfileCopy(src, "/d/"), nil))
@@ -240,7 +242,7 @@ func TestUnpackedLinkGivesItsOwnerAndModeToTheFile(t *testing.T) {
 func TestLinksStayLinks(t *testing.T) {
 	src := tree(t, "a/one=1", "b/two=1")
 	for _, n := range []string{"a/one", "b/two"} {
-		src.node(n).change(func(e *layer.Entry) { e.Inode = "7" })
+		nodeOf(t, src, n).change(func(e *layer.Entry) { e.Inode = "7" })
 	}
 	tr := New(nil, Options{})
 	must(t, tr.Copy(ctx, src, dockerfileCopy("/", "/"), nil))
@@ -253,7 +255,7 @@ func TestDigestKnowsContentAndNotTimes(t *testing.T) {
 	digest := func(change func(e *layer.Entry)) string {
 		src := tree(t, "d/f=1", "g=2")
 		if change != nil {
-			src.node("d/f").change(change)
+			nodeOf(t, src, "d/f").change(change)
 		}
 		tr := New(nil, Options{})
 		must(t, tr.Copy(ctx, src, dockerfileCopy("/", "/"), nil))
@@ -409,4 +411,14 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// nodeOf returns the node of a name, and makes it.
+func nodeOf(t *testing.T, tr *Tree, name string) *node {
+	t.Helper()
+	n, err := tr.node(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -54,7 +54,7 @@ func (n *node) sameBytes(ctx context.Context, base layer.Tree, have layer.Entry)
 // names. If one of the names is another file in the base, all are written: a
 // hard link can only lead to a file of its own layer or to one that stays.
 func (m *emitter) findKept(ctx context.Context) error {
-	if !m.t.linked || m.t.base == nil {
+	if len(m.t.links) == 0 || m.t.base == nil {
 		return nil
 	}
 	inodes := map[*link]string{}
@@ -69,6 +69,11 @@ func (m *emitter) findKept(ctx context.Context) error {
 				inode = "" // no name of a file
 			}
 			inodes[n.link] = inode
+		}
+		if n.whole != nil { // the base has nothing there
+			if err := n.whole.linksIn(ctx, func(l *link) { inodes[l] = "" }); err != nil {
+				return err
+			}
 		}
 		for base, child := range n.children {
 			if err := walk(child, path.Join(name, base), visible && !n.hides); err != nil {

@@ -12,12 +12,12 @@ import (
 
 func TestB1WhatTheBaseHasIsNotWrittenAgain(t *testing.T) {
 	set := func(name string, change func(*layer.Entry)) func(*Tree) {
-		return func(tr *Tree) { tr.node(name).change(change) }
+		return func(tr *Tree) { nodeOf(t, tr, name).change(change) }
 	}
 	linked := func(names ...string) func(*Tree) {
 		return func(tr *Tree) {
 			for _, n := range names {
-				tr.node(n).change(func(e *layer.Entry) { e.Inode = names[0] })
+				nodeOf(t, tr, n).change(func(e *layer.Entry) { e.Inode = names[0] })
 			}
 		}
 	}

@@ -59,7 +59,9 @@ func TestTimesOfDirectories(t *testing.T) {
 func TestTimeOfARoot(t *testing.T) {
 	src := tree(t, "f=1")
 	root := layer.Entry{Name: ".", Type: layer.Directory, Mode: 0o755}
-	src.put(root, content{})
+	if _, err := src.put(t.Context(), root, content{}); err != nil {
+		t.Fatal(err)
+	}
 	tr := New(nil, Options{Now: time.Unix(2000, 0)})
 	must(t, tr.Copy(ctx, src, dockerfileCopy("/", "/x"), nil))
 	if e, err := tr.Lookup(ctx, "x"); err != nil || e.ModTime != 2000 {

@@ -209,7 +209,10 @@ func (c *copier) unpackEntry(ctx context.Context, h *tar.Header, dest string, da
 	if err := c.t.touch(ctx, e.Name, c.at); err != nil {
 		return err
 	}
-	n := c.replace(ctx, e)
+	n, err := c.replace(ctx, e)
+	if err != nil {
+		return err
+	}
 	switch e.Type {
 	case layer.Regular:
 		n.fill(n.entry(e.Name), data)
@@ -228,7 +231,7 @@ type dirTime struct {
 // settle gives the directories of an archive their times again, after all that is in them.
 func (c *copier) settle() {
 	for _, d := range c.unpacked {
-		if n, _ := c.t.find(d.name); n != nil && n.set && n.typ == layer.Directory {
+		if n := c.t.find(d.name).n; n != nil && n.set && n.typ == layer.Directory {
 			c.t.setTime(d.name, d.time)
 		}
 	}
@@ -282,17 +285,19 @@ func (c *copier) unpackDir(ctx context.Context, root below, name string) (string
 
 // replace puts an entry in the place of what has its name; only a directory
 // leaves a directory as it is.
-func (c *copier) replace(ctx context.Context, e layer.Entry) *node {
+func (c *copier) replace(ctx context.Context, e layer.Entry) (*node, error) {
 	have, err := c.t.Lookup(ctx, e.Name)
 	exists := err == nil
 	if exists && have.Type == layer.Directory && e.Type != layer.Directory {
-		c.t.remove(e.Name)
+		if err := c.t.remove(ctx, e.Name); err != nil {
+			return nil, err
+		}
 	}
-	n := c.t.put(e, content{})
-	if e.Type == layer.Directory && (!exists || have.Type != layer.Directory) {
+	n, err := c.t.put(ctx, e, content{})
+	if err == nil && e.Type == layer.Directory && (!exists || have.Type != layer.Directory) {
 		n.hides = true
 	}
-	return n
+	return n, err
 }
 
 // unpackLink makes a further name of a file that the archive, or the tree
@@ -313,20 +318,28 @@ func (c *copier) unpackLink(ctx context.Context, h *tar.Header, e layer.Entry, d
 	if target.Type == layer.Directory {
 		return fmt.Errorf("link to the directory %q", h.Linkname)
 	}
-	first, _ := c.t.find(to)
-	if first == nil || !first.set { // a file of the tree below: it becomes part of this layer too
-		first = c.t.put(target, content{tree: c.t.base, from: target.Name})
+	first, err := c.t.node(ctx, to)
+	if err != nil {
+		return err
+	}
+	if !first.set { // a file of the tree below: it becomes part of this layer too
+		if first, err = c.t.put(ctx, target, content{tree: c.t.base, from: target.Name}); err != nil {
+			return err
+		}
 	}
 	if first.link == nil {
-		first.link, c.t.linked = &link{}, true
+		first.link = c.t.newLink()
 	}
 	// What the archive says of the new name, it says of the file.
 	first.link.said = &e
 	if err := c.t.touch(ctx, e.Name, c.at); err != nil {
 		return err
 	}
-	c.t.put(first.entry(e.Name), first.content()).link = first.link
-	return nil
+	n, err := c.t.put(ctx, first.entry(e.Name), first.content())
+	if err == nil {
+		n.link = first.link
+	}
+	return err
 }
 
 // inside makes a tar's name a name of the tree, or refuses it.
