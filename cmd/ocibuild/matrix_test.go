@@ -78,7 +78,11 @@ func (d *damaged) command(way, layout string) []string {
 func (d *damaged) ocibuild(store string, args ...string) (said string, err error) {
 	ctx, cancel := context.WithTimeout(d.t.Context(), 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	program, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = d.dir
 	cmd.Env = append(os.Environ(), "OCIBUILD_TEST_MAIN=1", "OCIBUILD_STORE="+store, "SOURCE_DATE_EPOCH=1700000000", "DOCKER_CONFIG="+d.dir)
 	var buf bytes.Buffer

@@ -14,11 +14,11 @@ import (
 // that follow, in their parent, one whose listing was asked for.
 const readAhead = 4
 
-// listing is what the host says of a directory: all names, and the files that
-// patterns leave, or that hold something which they might.
+// listing is what the host says of a directory: the files that patterns leave, or
+// that hold something which they might, and the other names.
 type listing struct {
-	bases []string
 	files []listed
+	out   []string
 	err   error
 }
 
@@ -35,22 +35,18 @@ func (l *Dir) read(name string, v verdict) listing {
 		return listing{err: inContext(name, err)}
 	}
 	defer h.close()
-	r := listing{}
-	if r.bases, err = h.names(); err != nil {
+	bases, err := h.names()
+	if err != nil {
 		return listing{err: inContext(name, err)}
 	}
-	slices.Sort(r.bases)
-	prefix := name + "/"
-	if name == "." {
-		prefix = ""
-	}
-	r.files = make([]listed, 0, len(r.bases))
-	for i, base := range r.bases {
+	slices.Sort(bases)
+	prefix := below(name)
+	r := listing{files: make([]listed, 0, len(bases))}
+	for _, base := range bases {
 		name := prefix + base
-		base = name[len(prefix):]
-		r.bases[i] = base // one text for both
 		f := listed{verdict: l.ignore.judge(name, v)}
 		if f.verdict.out && !l.ignore.mayHold(name, f.verdict) {
+			r.out = append(r.out, base)
 			continue
 		}
 		f.file, f.note, err = l.look(h, base, name)
@@ -61,6 +57,7 @@ func (l *Dir) read(name string, v verdict) listing {
 			return listing{err: err}
 		}
 		if f.note == "" && f.verdict.out && f.Type != layer.Directory {
+			r.out = append(r.out, base)
 			continue
 		}
 		r.files = append(r.files, f)
@@ -84,20 +81,24 @@ func (l *Dir) goAhead(ctx context.Context, name string) {
 	if name == "." || parent == nil || !parent.listed {
 		return
 	}
-	at, found := parent.search(name)
+	at, found := parent.search(path.Base(name))
 	if !found {
 		return
 	}
-	for _, f := range parent.files[at+1:] {
+	for i := at + 1; i < len(parent.all); i++ {
 		if len(l.ahead) >= readAhead || ctx.Err() != nil {
 			return
 		}
-		d := l.dirs[f.name]
-		if f.typ != layer.Directory || d == nil || d.listed || d.verdict.out || l.ahead[f.name] != nil {
+		if parent.all[i].typ != layer.Directory {
+			continue
+		}
+		next := path.Join(path.Dir(name), parent.base(i))
+		d := l.dirs[next]
+		if d == nil || d.listed || d.verdict.out || l.ahead[next] != nil {
 			continue
 		}
 		r := make(chan listing, 1)
-		l.ahead[f.name] = r
-		l.readers.Go(func() { r <- l.read(f.name, d.verdict) })
+		l.ahead[next] = r
+		l.readers.Go(func() { r <- l.read(next, d.verdict) })
 	}
 }

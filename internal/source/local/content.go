@@ -238,27 +238,20 @@ func (c *content) Learn(d digest.Digest) error {
 	return nil
 }
 
-// remember keeps a digest for this build, and in the index when the file is
+// remember keeps a digest for this build, and for the index when the file is
 // still exactly what was seen.
-func (c *content) remember(sum [sha256.Size]byte, d digest.Digest) {
+func (c *content) remember(sum [sha256.Size]byte, dgst digest.Digest) {
 	l := c.local
-	if c.got == c.seen.stat {
-		l.index.put(c.seen.Name, c.seen.stat, sum, c.began)
-	}
+	sure := c.got == c.seen.stat && !racy(c.seen.stat, c.began)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.setDigest(c.seen.Name, d)
-}
-
-// setDigest needs l.mu.
-func (l *Dir) setDigest(name string, dgst digest.Digest) {
-	var err error
-	d := l.dirs[path.Dir(name)]
-	if i, ok := d.search(name); ok {
-		d.files[i].sum, err = sumOf(dgst)
-		d.files[i].hashed = err == nil
-	} else if f, ok := d.looked[path.Base(name)]; ok {
-		f.Digest = dgst
-		d.looked[path.Base(name)] = f
+	d, base := l.dirs[path.Dir(c.seen.Name)], path.Base(c.seen.Name)
+	if i, ok := d.search(base); ok {
+		k := &d.all[i]
+		k.sum, k.hashed, k.sure = sum, true, sure
+	} else if f, ok := d.looked[base]; ok {
+		f.Digest, f.sum, f.hashed, f.sure = dgst, sum, true, sure
+		d.looked[base] = f
 	}
+	l.learned = l.learned || sure
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash/maphash"
+	"iter"
 	"os"
 	"path"
 	"path/filepath"
@@ -42,6 +43,7 @@ const racyWindow = 2 * time.Second
 //
 // It is one small file. It is only ever a shortcut: a missing or damaged one
 // is an empty index. Of several processes that save, the last one wins.
+// What a build learns is in the listings of its [Dir]s until the index is saved.
 // A nil *Index remembers nothing. It may be used by several goroutines.
 type Index struct {
 	file    string
@@ -50,9 +52,8 @@ type Index struct {
 	mu      sync.Mutex
 	byName  map[uint64]int32 // by the hash of the name, so that many weigh little
 	seed    maphash.Seed
-	entries []indexEntry
-	listed  map[string][]string // what directories hold now, sorted
-	changed bool
+	entries []indexEntry // of the file
+	dirs    []*Dir       // that use it
 }
 
 type indexEntry struct {
@@ -78,22 +79,15 @@ func IndexFile(store, dir string) (string, error) {
 // OpenIndex reads an index file. It always returns a usable index:
 // [Index.Damaged] tells why one that exists is not used.
 func OpenIndex(file string) *Index {
-	x := &Index{file: file, listed: map[string][]string{}}
-	x.entries, x.damaged = loadIndex(file)
-	if x.damaged != nil {
-		x.entries, x.changed = nil, true
+	x := &Index{file: file, seed: maphash.MakeSeed()}
+	if x.entries, x.damaged = loadIndex(file); x.damaged != nil {
+		x.entries = nil
 	}
-	x.seed = maphash.MakeSeed()
-	x.nameAll(len(x.entries))
-	return x
-}
-
-// nameAll makes the names known, with room for so many.
-func (x *Index) nameAll(room int) {
-	x.byName = make(map[uint64]int32, room)
+	x.byName = make(map[uint64]int32, len(x.entries))
 	for i := range x.entries {
 		x.byName[maphash.String(x.seed, x.entries[i].name)] = int32(i)
 	}
+	return x
 }
 
 // find returns the position of a name. Of two names with one hash only the later
@@ -122,40 +116,14 @@ func (x *Index) get(name string, s fileStat) (sum [sha256.Size]byte, ok bool) {
 	return e.sum, e.fileStat == s
 }
 
-// put remembers the digest of a file whose reading began at the given time,
-// unless the file is so young that it could change without being noticed.
-func (x *Index) put(name string, s fileStat, sum [sha256.Size]byte, began time.Time) {
-	if x == nil || racy(s, began) {
+// use makes the index have what a directory's build learns.
+func (x *Index) use(l *Dir) {
+	if x == nil {
 		return
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e := indexEntry{name: name, fileStat: s, sum: sum, touched: true}
-	x.changed = true
-	if i, ok := x.find(name); ok {
-		x.entries[i] = e
-		return
-	}
-	x.makeRoom()
-	x.byName[maphash.String(x.seed, name)] = int32(len(x.entries))
-	x.entries = append(x.entries, e)
-}
-
-// makeRoom makes room for all that was seen at once: files are read when the
-// context is listed already.
-func (x *Index) makeRoom() {
-	if len(x.entries) < cap(x.entries) {
-		return
-	}
-	seen := 0
-	for _, names := range x.listed {
-		seen += len(names)
-	}
-	if seen <= len(x.entries) {
-		return
-	}
-	x.entries = slices.Grow(x.entries, seen-len(x.entries))
-	x.nameAll(seen)
+	x.dirs = append(x.dirs, l)
 }
 
 // racy tells whether a change right after began could leave the times as they
@@ -169,16 +137,6 @@ func racy(s fileStat, began time.Time) bool {
 	return s.mtime > now-window && (s.mtime < now+window || s.ctime == 0)
 }
 
-// saw tells what a directory holds, so that what is gone can be forgotten.
-func (x *Index) saw(dir string, names []string) {
-	if x == nil {
-		return
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.listed[dir] = names
-}
-
 // Save writes the index to a file that temp makes, on the same file system, and
 // renames it, when anything in it is new. The directory of the file is made.
 func (x *Index) Save(temp func(pattern string) (*os.File, error)) error {
@@ -187,41 +145,98 @@ func (x *Index) Save(temp func(pattern string) (*os.File, error)) error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.prune()
-	if !x.changed {
+	for _, l := range x.dirs {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+	}
+	news := x.damaged != nil
+	for _, l := range x.dirs {
+		news = news || l.learned
+	}
+	// What nobody looked for stays, another Dockerfile may want it, unless it is gone.
+	before := len(x.entries)
+	x.entries = slices.DeleteFunc(x.entries, func(e indexEntry) bool { return !e.touched && x.vanished(e.name) })
+	if !news && len(x.entries) == before {
 		return nil
 	}
-	if err := writeIndex(x.file, x.entries, temp); err != nil {
+	if err := writeIndex(x.file, x.all(), temp); err != nil {
 		return err
 	}
-	x.changed = false
+	x.damaged = nil
+	for _, l := range x.dirs {
+		l.learned = false
+	}
 	return nil
 }
 
-// prune forgets files that were looked for in vain. What nobody looked for
-// stays: another Dockerfile may want it.
-func (x *Index) prune() {
-	before := len(x.entries)
-	x.entries = slices.DeleteFunc(x.entries, func(e indexEntry) bool { return !e.touched && x.vanished(e.name) })
-	if len(x.entries) == before {
-		return
-	}
-	x.changed = true
-	x.nameAll(len(x.entries))
-}
-
-// vanished tells whether a directory that was listed lacks name or a parent.
-func (x *Index) vanished(name string) bool {
-	for name != "." {
-		dir := path.Dir(name)
-		if names, ok := x.listed[dir]; ok {
-			if _, found := slices.BinarySearch(names, path.Base(name)); !found {
-				return true
+// all is what the index remembers from now on. It needs the locks of all directories.
+func (x *Index) all() iter.Seq[indexEntry] {
+	return func(yield func(indexEntry) bool) {
+		for i, l := range x.dirs {
+			for e := range l.sure() {
+				if !slices.ContainsFunc(x.dirs[:i], func(other *Dir) bool { return other.isSure(e.name) }) && !yield(e) {
+					return
+				}
 			}
 		}
-		name = dir
+		for _, e := range x.entries {
+			if !slices.ContainsFunc(x.dirs, func(l *Dir) bool { return l.isSure(e.name) }) && !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// sure yields what the index is to remember of a directory. It needs l.mu.
+func (l *Dir) sure() iter.Seq[indexEntry] {
+	return func(yield func(indexEntry) bool) {
+		for dir, d := range l.dirs {
+			for i := range d.all {
+				if k := &d.all[i]; k.sure && !yield(indexEntry{name: below(dir) + d.base(i), fileStat: d.stat(i), sum: k.sum}) {
+					return
+				}
+			}
+			for _, f := range d.looked {
+				if f.sure && !yield(indexEntry{name: f.Name, fileStat: f.stat, sum: f.sum}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// isSure tells whether sure yields a file of that name. It needs l.mu.
+func (l *Dir) isSure(name string) bool {
+	d := l.dirs[path.Dir(name)]
+	if d == nil {
+		return false
+	}
+	if i, ok := d.search(path.Base(name)); ok {
+		return d.all[i].sure
+	}
+	return d.looked[path.Base(name)].sure
+}
+
+// vanished tells whether a directory that was listed lacks name or a parent. It
+// needs the locks of all directories.
+func (x *Index) vanished(name string) bool {
+	for ; name != "."; name = path.Dir(name) {
+		if slices.ContainsFunc(x.dirs, func(l *Dir) bool { return l.lacks(name) }) {
+			return true
+		}
 	}
 	return false
+}
+
+// lacks needs l.mu.
+func (l *Dir) lacks(name string) bool {
+	d, base := l.dirs[path.Dir(name)], path.Base(name)
+	if d == nil || !d.listed {
+		return false
+	}
+	_, in := d.search(base)
+	_, out := slices.BinarySearch(d.out, base)
+	return !in && !out
 }
 
 // digestOf does without the formatted printing of the digest package: it is

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,11 +17,11 @@ import (
 	"github.com/ocibuild/ocibuild/cache"
 )
 
-// An index file is the magic, the number of entries, the entries, and a
-// CRC-32C of all before it. It guards against a torn or rotten file; somebody
-// who can write the store needs no index to lie. Numbers are little endian.
+// An index file is the magic, the entries, and a CRC-32C of all before it. It
+// guards against a torn or rotten file; somebody who can write the store needs no
+// index to lie. Numbers are little endian.
 const (
-	statMagic = "ocibuild stat 1\n"
+	statMagic = "ocibuild stat 2\n"
 	statFixed = 4 + 5*8 + 1 + sha256.Size // length of name, fileStat, flags (none today), digest
 )
 
@@ -42,37 +44,47 @@ func loadIndex(file string) ([]indexEntry, error) {
 }
 
 func decodeIndex(data []byte) ([]indexEntry, error) {
-	head := len(statMagic) + 8
-	if len(data) < head+4 || string(data[:len(statMagic)]) != statMagic {
+	if len(data) < len(statMagic)+4 || string(data[:len(statMagic)]) != statMagic {
 		return nil, errors.New("not an index of this version")
 	}
 	body, end := data[:len(data)-4], data[len(data)-4:]
 	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(end) {
 		return nil, errors.New("checksum does not match")
 	}
-	count := binary.LittleEndian.Uint64(data[len(statMagic):])
-	if count > uint64(len(body)/statFixed) {
-		return nil, errors.New("more entries than bytes")
-	}
-	var text strings.Builder // of all names: one allocation
-	text.Grow(max(len(body)-head-int(count)*statFixed, 0))
-	entries := make([]indexEntry, count)
-	at := head
-	for i := range entries {
-		if len(body)-at < statFixed {
+	body = body[len(statMagic):]
+	count, size := 0, 0
+	for e, name := range records(body) {
+		if e == nil {
 			return nil, errors.New("entry cut short")
 		}
-		size := int(binary.LittleEndian.Uint32(body[at:]))
-		entries[i].decode(body[at+4:])
-		at += statFixed
-		if size > len(body)-at {
-			return nil, errors.New("name cut short")
-		}
-		text.Write(body[at : at+size])
-		entries[i].name = text.String()[text.Len()-size:] // it has room: what was given out stays
-		at += size
+		count, size = count+1, size+len(name)
+	}
+	var text strings.Builder // of all names: one allocation
+	text.Grow(size)
+	entries := make([]indexEntry, 0, count)
+	for e, name := range records(body) {
+		text.Write(name)
+		entries = append(entries, indexEntry{name: text.String()[text.Len()-len(name):]}) // it has room: what was given out stays
+		entries[len(entries)-1].decode(e)
 	}
 	return entries, nil
+}
+
+// records yields the fixed part of each entry, and its name; nil for one that is cut short.
+func records(body []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(e, name []byte) bool) {
+		for len(body) > 0 {
+			if len(body) < statFixed || uint64(len(body)-statFixed) < uint64(binary.LittleEndian.Uint32(body)) {
+				yield(nil, nil)
+				return
+			}
+			end := statFixed + int(binary.LittleEndian.Uint32(body))
+			if !yield(body[4:statFixed], body[statFixed:end]) {
+				return
+			}
+			body = body[end:]
+		}
+	}
 }
 
 func (e *indexEntry) decode(b []byte) {
@@ -93,7 +105,7 @@ func (e *indexEntry) encode(b []byte) []byte {
 }
 
 // writeIndex does not sync: after a crash a torn index is an empty one.
-func writeIndex(file string, entries []indexEntry, temp func(pattern string) (*os.File, error)) (err error) {
+func writeIndex(file string, entries iter.Seq[indexEntry], temp func(pattern string) (*os.File, error)) (err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("stat index: %w", err)
 	}
@@ -110,16 +122,16 @@ func writeIndex(file string, entries []indexEntry, temp func(pattern string) (*o
 	}()
 	sum := crc32.New(castagnoli)
 	w := bufio.NewWriterSize(f, 128<<10)
-	b := binary.LittleEndian.AppendUint64([]byte(statMagic), uint64(len(entries)))
-	for i := 0; ; i++ {
-		sum.Write(b)
-		if _, err := w.Write(b); err != nil {
+	both := io.MultiWriter(w, sum)
+	b := []byte(statMagic)
+	if _, err := both.Write(b); err != nil {
+		return err
+	}
+	for e := range entries {
+		b = e.encode(b[:0])
+		if _, err := both.Write(b); err != nil {
 			return err
 		}
-		if i == len(entries) {
-			break
-		}
-		b = entries[i].encode(b[:0])
 	}
 	if _, err := w.Write(binary.LittleEndian.AppendUint32(nil, sum.Sum32())); err != nil {
 		return err

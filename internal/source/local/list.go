@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"path"
+	"slices"
 	"strconv"
 
 	"github.com/ocibuild/ocibuild/layer"
@@ -33,27 +34,31 @@ func (l *Dir) list(ctx context.Context, name string, d *directory) error {
 	if r.err != nil {
 		return r.err
 	}
-	files := make([]compact, 0, len(r.files))
-	for _, f := range r.files {
+	files := newLister(len(r.files))
+	for i := range r.files {
+		f := &r.files[i]
 		left, err := l.left(ctx, f)
 		if err != nil {
 			return err
 		}
-		if seen, ok := d.looked[path.Base(f.Name)]; ok {
+		base := path.Base(f.Name)
+		if seen, ok := d.looked[base]; ok {
 			f.file = seen // each file is looked at once
 		}
 		if left {
-			files = append(files, compactOf(&f.file))
+			files.add(base, &f.file)
+		} else {
+			r.out = append(r.out, base)
 		}
 	}
-	d.files, d.listed, d.looked = files, true, nil
-	l.index.saw(name, r.bases)
+	slices.Sort(r.out)
+	d.files, d.out, d.listed, d.looked = files.done(), slices.Clip(r.out), true, nil
 	l.goAhead(ctx, name)
 	return nil
 }
 
 // left tells whether a file is part of the tree.
-func (l *Dir) left(ctx context.Context, f listed) (bool, error) {
+func (l *Dir) left(ctx context.Context, f *listed) (bool, error) {
 	if f.note != "" {
 		l.say(f.note)
 		return false, nil
@@ -104,6 +109,7 @@ func (l *Dir) look(h *hostDir, base, name string) (f file, note string, err erro
 			f.Inode = strconv.FormatUint(info.stat.dev, 10) + ":" + strconv.FormatUint(info.stat.ino, 10)
 		}
 		f.sum, f.hashed = l.index.get(name, info.stat)
+		f.sure = f.hashed
 	}
 	return f, "", nil
 }

@@ -32,10 +32,11 @@ type Dir struct {
 	index  *Index
 	ignore *ignorer
 
-	mu      sync.Mutex // guards dirs and everything in them, and ahead
+	mu      sync.Mutex // guards dirs and everything in them, ahead and learned
 	dirs    map[string]*directory
 	ahead   map[string]chan listing // of directories that are being read
 	readers sync.WaitGroup
+	learned bool // there is news for the index
 	warmer  warmer
 }
 
@@ -45,7 +46,8 @@ var _ layer.Tree = (*Dir)(nil)
 type directory struct {
 	verdict verdict
 	listed  bool
-	files   []compact // sorted by name; complete when listed
+	files            // complete when listed
+	out     []string // sorted names that patterns leave out; complete when listed
 	looked  map[string]file
 }
 
@@ -55,6 +57,7 @@ type file struct {
 	stat   fileStat
 	sum    [sha256.Size]byte
 	hashed bool // sum is the digest, which Entry need not have
+	sure   bool // it will be the digest for as long as stat is the same
 }
 
 // Open opens the build context dir, leaving out what the ignore patterns
@@ -71,6 +74,7 @@ func Open(dir string, ignore, include []string, index *Index) (*Dir, error) {
 	}
 	l := &Dir{dir: dir, root: root, index: index, ignore: ig, ahead: map[string]chan listing{}}
 	l.dirs = map[string]*directory{".": {}}
+	index.use(l)
 	return l, nil
 }
 
@@ -104,11 +108,7 @@ func (l *Dir) ReadDir(ctx context.Context, name string) ([]layer.Entry, error) {
 	if err := l.list(ctx, name, d); err != nil {
 		return nil, err
 	}
-	entries := make([]layer.Entry, len(d.files))
-	for i := range d.files {
-		entries[i] = d.files[i].entry()
-	}
-	return entries, nil
+	return d.entries(name), nil
 }
 
 // Open implements [layer.Tree]. Reading gives exactly e.Size bytes of the file
@@ -159,8 +159,8 @@ func (l *Dir) find(ctx context.Context, name string) (file, error) {
 	}
 	v := l.ignore.judge(name, d.verdict)
 	if d.listed {
-		if i, ok := d.search(name); ok {
-			return d.files[i].file(), nil
+		if i, ok := d.search(base); ok {
+			return d.file(name, i), nil
 		}
 		if v.out {
 			return file{}, ignored(name)
@@ -215,7 +215,7 @@ func (l *Dir) lookUp(d *directory, parent, base, name string) (file, error) {
 // as far as needed. It needs l.mu.
 func (l *Dir) directory(ctx context.Context, name string) (*directory, error) {
 	if d, ok := l.dirs[name]; ok {
-		if d.verdict.out && d.listed && len(d.files) == 0 {
+		if d.verdict.out && d.listed && len(d.all) == 0 {
 			return nil, ignored(name)
 		}
 		return d, nil
@@ -246,7 +246,7 @@ func (l *Dir) anyLeft(ctx context.Context, name string, v verdict) (bool, error)
 	if err := l.list(ctx, name, d); err != nil {
 		return false, err
 	}
-	return len(d.files) > 0, nil
+	return len(d.all) > 0, nil
 }
 
 var errNotDirectory = fmt.Errorf("not a directory: %w", fs.ErrNotExist)

@@ -109,11 +109,11 @@ func (l *Dir) after(name string) (file, bool) {
 		if d == nil || !d.listed {
 			return file{}, false
 		}
-		at, found := d.search(name)
+		at, found := d.search(path.Base(name))
 		if found {
 			at++
 		}
-		if f, ok := l.firstIn(d.files[at:]); ok {
+		if f, ok := l.firstIn(dir, d, at); ok {
 			return f, true
 		}
 		if dir == "." {
@@ -123,18 +123,18 @@ func (l *Dir) after(name string) (file, bool) {
 	}
 }
 
-// firstIn needs l.mu.
-func (l *Dir) firstIn(files []compact) (file, bool) {
-	for i := range files {
-		f := &files[i]
-		switch f.typ {
+// firstIn looks from the position at on. It needs l.mu.
+func (l *Dir) firstIn(dir string, d *directory, at int) (file, bool) {
+	for i := at; i < len(d.all); i++ {
+		name := path.Join(dir, d.base(i))
+		switch d.all[i].typ {
 		case layer.Regular:
-			if f.stat.size > 0 {
-				return f.file(), true
+			if d.all[i].size > 0 {
+				return d.file(name, i), true
 			}
 		case layer.Directory:
-			if d := l.dirs[f.name]; d != nil && d.listed {
-				if found, ok := l.firstIn(d.files); ok {
+			if d := l.dirs[name]; d != nil && d.listed {
+				if found, ok := l.firstIn(name, d, 0); ok {
 					return found, true
 				}
 			}
