@@ -26,6 +26,7 @@ import (
 type replay struct {
 	t    *TOC
 	root *replayNode
+	err  error // of a record that was made
 }
 
 // replayNode is one name.
@@ -58,7 +59,7 @@ func (t *TOC) replay(offs []uint32) error {
 	r.choose(r.root)
 	r.emit(r.root)
 	t.sort()
-	return nil
+	return r.err
 }
 
 func newReplayDir(name string, off int64) *replayNode {
@@ -66,7 +67,7 @@ func newReplayDir(name string, off int64) *replayNode {
 }
 
 func (r *replay) add(e Entry, off uint32) error {
-	if t := r.t; t.records[off]&flagPseudo != 0 {
+	if t := r.t; t.records.at(off)[0]&flagPseudo != 0 {
 		d, err := r.dir(e.Name)
 		if err == nil {
 			d.opaque = true
@@ -120,7 +121,7 @@ func (r *replay) file(e Entry, off uint32, old *replayNode) (*replayFile, error)
 		if f != nil {
 			return f, nil
 		}
-		r.t.records[off] |= flagBelow
+		r.t.records.at(off)[0] |= flagBelow
 		return &replayFile{off: off, typ: Hardlink, link: e.Linkname}, nil
 	}
 	return &replayFile{off: off, typ: e.Type, link: e.Linkname}, nil
@@ -267,13 +268,14 @@ func (r *replay) emit(n *replayNode) {
 			r.put(c, e, 0)
 		default:
 			off := c.file.off
-			r.put(c, r.t.entryAt(off), r.t.records[off]&flagBelow)
+			r.put(c, r.t.entryAt(off), r.t.records.at(off)[0]&flagBelow)
 		}
 	}
 }
 
 func (r *replay) put(n *replayNode, e Entry, flags byte) {
 	e.Name, e.Opaque = keyName(n.name), n.opaque && n.children != nil
-	r.t.index = append(r.t.index, uint32(len(r.t.records)))
-	r.t.records = appendRecord(r.t.records, &e, flags)
+	off, err := r.t.records.add(&e, flags)
+	r.err = errors.Join(r.err, err)
+	r.t.index = append(r.t.index, off)
 }

@@ -28,7 +28,7 @@ type TOC struct {
 	// a blob that was not written in groups.
 	Groups []Group
 
-	records []byte   // encoded entries, in any order
+	records records  // encoded entries, in any order
 	index   []uint32 // where each starts in records, sorted by name
 	outward []string // sorted targets of hard links that this layer does not hold
 	within  string   // the name in the root that all entries lie under, or ""

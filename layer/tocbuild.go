@@ -1,8 +1,6 @@
 package layer
 
 import (
-	"errors"
-	"math"
 	"slices"
 	"strings"
 
@@ -11,7 +9,7 @@ import (
 
 // tocBuilder gathers the entries of a tar in the order of the tar.
 type tocBuilder struct {
-	records []byte
+	records records
 	index   []uint32 // ascending: also tells which of two entries came later
 	links   bool
 	marked  bool // there are opaque markers
@@ -19,10 +17,8 @@ type tocBuilder struct {
 
 // add appends an entry. The caller has checked its names.
 func (b *tocBuilder) add(e *Entry) error {
-	b.index = append(b.index, uint32(len(b.records)))
-	b.records = appendRecord(b.records, e, 0)
 	b.links = b.links || e.Type == Hardlink
-	return b.room()
+	return b.append(e, 0)
 }
 
 // opaque notes an opaque marker, which may come before or after its directory,
@@ -31,16 +27,13 @@ func (b *tocBuilder) opaque(dir string) error {
 	e := impliedDir(nameKey(dir))
 	e.Opaque = true
 	b.marked = true
-	b.index = append(b.index, uint32(len(b.records)))
-	b.records = appendRecord(b.records, &e, flagPseudo)
-	return b.room()
+	return b.append(&e, flagPseudo)
 }
 
-func (b *tocBuilder) room() error {
-	if len(b.records) > math.MaxUint32/2 {
-		return errors.New("too many names for a table of contents")
-	}
-	return nil
+func (b *tocBuilder) append(e *Entry, flags byte) error {
+	off, err := b.records.add(e, flags)
+	b.index = append(b.index, off)
+	return err
 }
 
 // finish sorts the entries. What a tar says twice, or through links of its own,
@@ -95,7 +88,7 @@ func (t *TOC) plainLink(i int, off uint32) bool {
 
 func (t *TOC) sort() {
 	byName := func(x, y uint32) int {
-		dx, dy := decoder{b: t.records[x+2:]}, decoder{b: t.records[y+2:]}
+		dx, dy := decoder{b: t.records.at(x)[2:]}, decoder{b: t.records.at(y)[2:]}
 		if c := compareKeys(dx.bytes(), dy.bytes()); c != 0 {
 			return c
 		}
@@ -115,7 +108,7 @@ func (t *TOC) markLinks() {
 		at, target, ok := t.followLinks(i)
 		switch {
 		case ok:
-			t.records[t.index[at]] |= flagLinked
+			t.records.at(t.index[at])[0] |= flagLinked
 		case target != "":
 			t.outward = append(t.outward, target)
 		}

@@ -45,7 +45,7 @@ var ErrTOCVersion = errors.New("table of contents is of another version")
 // Encode returns the stored form. DecodeTOC reads it back.
 func (t *TOC) Encode() []byte {
 	var b bytes.Buffer
-	b.Grow(len(t.records) + 4*len(t.index) + 64*len(t.Groups) + 1024)
+	b.Grow(t.records.size() + 4*len(t.index) + 64*len(t.Groups) + 1024)
 	_ = t.EncodeTo(&b) // a buffer takes everything
 	return b.Bytes()
 }
@@ -54,29 +54,32 @@ func (t *TOC) Encode() []byte {
 // is large.
 func (t *TOC) EncodeTo(w io.Writer) error {
 	b := t.encodeHead()
-	sum := crc32.Update(0, castagnoli, b[len(tocMagic)+4:])
-	sum = crc32.Update(sum, castagnoli, t.records)
-	part := make([]byte, 0, 16<<10)
-	offsets := func(do func([]byte) error) error {
-		for some := range slices.Chunk(t.index, cap(part)/4) {
-			part = part[:0]
-			for _, off := range some {
-				part = binary.LittleEndian.AppendUint32(part, off)
-			}
-			if err := do(part); err != nil {
-				return err
-			}
-		}
-		return nil
+	sum := crc32.New(castagnoli)
+	_, _ = sum.Write(b[len(tocMagic)+4:]) // a hash takes everything
+	_ = t.encodeBody(sum)
+	binary.LittleEndian.PutUint32(b[len(tocMagic):], sum.Sum32())
+	if _, err := w.Write(b); err != nil {
+		return err
 	}
-	_ = offsets(func(p []byte) error { sum = crc32.Update(sum, castagnoli, p); return nil })
-	binary.LittleEndian.PutUint32(b[len(tocMagic):], sum)
-	for _, p := range [][]byte{b, t.records} {
-		if _, err := w.Write(p); err != nil {
+	return t.encodeBody(w)
+}
+
+// encodeBody writes the stored form from the records on.
+func (t *TOC) encodeBody(w io.Writer) error {
+	if err := t.records.write(w); err != nil {
+		return err
+	}
+	part := make([]byte, 0, 16<<10)
+	for some := range slices.Chunk(t.index, cap(part)/4) {
+		part = part[:0]
+		for _, off := range some {
+			part = binary.LittleEndian.AppendUint32(part, off)
+		}
+		if _, err := w.Write(part); err != nil {
 			return err
 		}
 	}
-	return offsets(func(p []byte) error { _, err := w.Write(p); return err })
+	return nil
 }
 
 // encodeHead is the stored form up to the records, with room for the checksum.
@@ -99,7 +102,7 @@ func (t *TOC) encodeHead() []byte {
 		b = appendString(b, name)
 	}
 	b = binary.AppendUvarint(b, uint64(len(t.index)))
-	b = binary.AppendUvarint(b, uint64(len(t.records)))
+	b = binary.AppendUvarint(b, uint64(t.records.size()))
 	return b
 }
 
@@ -134,14 +137,14 @@ func decodeBody(data []byte) (*TOC, error) {
 		t.outward = append(t.outward, string(d.bytes()))
 	}
 	n := d.count()
-	t.records = d.bytes()
+	t.records = recordsOf(d.bytes())
 	if d.bad || len(d.b) != 4*n {
 		return nil, errDamaged
 	}
 	t.index = make([]uint32, n)
 	for i := range t.index {
 		t.index[i] = binary.LittleEndian.Uint32(d.b[4*i:])
-		if uint64(t.index[i])+2 > uint64(len(t.records)) {
+		if uint64(t.index[i])+2 > uint64(t.records.size()) {
 			return nil, errDamaged
 		}
 	}
@@ -152,20 +155,22 @@ func decodeBody(data []byte) (*TOC, error) {
 // kind returns what can be told without decoding an entry.
 func (t *TOC) kind(i int) (flags byte, typ Type) {
 	off := t.index[i]
-	return t.records[off], Type(t.records[off+1])
+	r := t.records.at(off)
+	return r[0], Type(r[1])
 }
 
 // key returns the sorting key of entry i, without copying it.
 func (t *TOC) key(i int) []byte {
-	d := decoder{b: t.records[t.index[i]+2:]}
+	d := decoder{b: t.records.at(t.index[i])[2:]}
 	return d.bytes()
 }
 
 func (t *TOC) entry(i int) Entry { return t.entryAt(t.index[i]) }
 
 func (t *TOC) entryAt(off uint32) Entry {
-	flags, typ := t.records[off], Type(t.records[off+1])
-	d := decoder{b: t.records[off+2:]}
+	r := t.records.at(off)
+	flags, typ := r[0], Type(r[1])
+	d := decoder{b: r[2:]}
 	e := Entry{Name: keyName(string(d.bytes())), Type: typ, Opaque: flags&flagOpaque != 0, sparse: flags&flagSparse != 0}
 	e.Mode, e.UID, e.GID = uint32(d.uvarint()), int(d.uvarint()), int(d.uvarint())
 	e.ModTime = d.varint()
