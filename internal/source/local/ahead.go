@@ -40,7 +40,7 @@ func (l *Dir) read(name string, v verdict) listing {
 		return listing{err: inContext(name, err)}
 	}
 	slices.Sort(bases)
-	prefix := below(name)
+	prefix, old := below(name), l.index.of(name)
 	r := listing{files: make([]listed, 0, len(bases))}
 	for _, base := range bases {
 		name := prefix + base
@@ -49,7 +49,7 @@ func (l *Dir) read(name string, v verdict) listing {
 			r.out = append(r.out, base)
 			continue
 		}
-		f.file, f.note, err = l.look(h, base, name)
+		f.file, f.note, err = l.look(h, old, base, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // since the directory was read
 		}

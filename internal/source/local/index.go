@@ -3,8 +3,8 @@ package local
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"hash/maphash"
 	"iter"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/ocibuild/ocibuild/layer"
 )
 
 // fileStat is what tells that the content of a file is still the same.
@@ -48,19 +50,10 @@ const racyWindow = 2 * time.Second
 type Index struct {
 	file    string
 	damaged error
+	blocks  map[string]block // of the file, by directory
 
-	mu      sync.Mutex
-	byName  map[uint64]int32 // by the hash of the name, so that many weigh little
-	seed    maphash.Seed
-	entries []indexEntry // of the file
-	dirs    []*Dir       // that use it
-}
-
-type indexEntry struct {
-	name string
-	fileStat
-	sum     [sha256.Size]byte
-	touched bool // asked for since the index was opened
+	mu   sync.Mutex
+	dirs []*Dir // that use it
 }
 
 // IndexFile names the index of the context directory dir in a store.
@@ -79,41 +72,20 @@ func IndexFile(store, dir string) (string, error) {
 // OpenIndex reads an index file. It always returns a usable index:
 // [Index.Damaged] tells why one that exists is not used.
 func OpenIndex(file string) *Index {
-	x := &Index{file: file, seed: maphash.MakeSeed()}
-	if x.entries, x.damaged = loadIndex(file); x.damaged != nil {
-		x.entries = nil
-	}
-	x.byName = make(map[uint64]int32, len(x.entries))
-	for i := range x.entries {
-		x.byName[maphash.String(x.seed, x.entries[i].name)] = int32(i)
-	}
+	x := &Index{file: file}
+	x.blocks, x.damaged = loadIndex(file)
 	return x
-}
-
-// find returns the position of a name. Of two names with one hash only the later
-// is found: the other one's file is read again.
-func (x *Index) find(name string) (int, bool) {
-	i, ok := x.byName[maphash.String(x.seed, name)]
-	return int(i), ok && x.entries[i].name == name
 }
 
 // Damaged returns why the file could not be used, or nil.
 func (x *Index) Damaged() error { return x.damaged }
 
-// get returns the digest of a file that is what it was.
-func (x *Index) get(name string, s fileStat) (sum [sha256.Size]byte, ok bool) {
+// of returns what is remembered of a directory.
+func (x *Index) of(dir string) block {
 	if x == nil {
-		return sum, false
+		return block{}
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	i, ok := x.find(name)
-	if !ok {
-		return sum, false
-	}
-	e := &x.entries[i]
-	e.touched = true
-	return e.sum, e.fileStat == s
+	return x.blocks[dir]
 }
 
 // use makes the index have what a directory's build learns.
@@ -149,17 +121,10 @@ func (x *Index) Save(temp func(pattern string) (*os.File, error)) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 	}
-	news := x.damaged != nil
-	for _, l := range x.dirs {
-		news = news || l.learned
-	}
-	// What nobody looked for stays, another Dockerfile may want it, unless it is gone.
-	before := len(x.entries)
-	x.entries = slices.DeleteFunc(x.entries, func(e indexEntry) bool { return !e.touched && x.vanished(e.name) })
-	if !news && len(x.entries) == before {
+	if !x.news() {
 		return nil
 	}
-	if err := writeIndex(x.file, x.all(), temp); err != nil {
+	if err := writeIndex(x.file, x.merged(), temp); err != nil {
 		return err
 	}
 	x.damaged = nil
@@ -169,74 +134,124 @@ func (x *Index) Save(temp func(pattern string) (*os.File, error)) error {
 	return nil
 }
 
-// all is what the index remembers from now on. It needs the locks of all directories.
-func (x *Index) all() iter.Seq[indexEntry] {
-	return func(yield func(indexEntry) bool) {
-		for i, l := range x.dirs {
-			for e := range l.sure() {
-				if !slices.ContainsFunc(x.dirs[:i], func(other *Dir) bool { return other.isSure(e.name) }) && !yield(e) {
-					return
-				}
-			}
-		}
-		for _, e := range x.entries {
-			if !slices.ContainsFunc(x.dirs, func(l *Dir) bool { return l.isSure(e.name) }) && !yield(e) {
-				return
-			}
-		}
+// news tells whether something was learned, or is gone. It needs the locks of all
+// directories, as what it calls does.
+func (x *Index) news() bool {
+	if x.damaged != nil || slices.ContainsFunc(x.dirs, func(l *Dir) bool { return l.learned }) {
+		return true
 	}
-}
-
-// sure yields what the index is to remember of a directory. It needs l.mu.
-func (l *Dir) sure() iter.Seq[indexEntry] {
-	return func(yield func(indexEntry) bool) {
-		for dir, d := range l.dirs {
-			for i := range d.all {
-				if k := &d.all[i]; k.sure && !yield(indexEntry{name: below(dir) + d.base(i), fileStat: d.stat(i), sum: k.sum}) {
-					return
-				}
-			}
-			for _, f := range d.looked {
-				if f.sure && !yield(indexEntry{name: f.Name, fileStat: f.stat, sum: f.sum}) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// isSure tells whether sure yields a file of that name. It needs l.mu.
-func (l *Dir) isSure(name string) bool {
-	d := l.dirs[path.Dir(name)]
-	if d == nil {
-		return false
-	}
-	if i, ok := d.search(path.Base(name)); ok {
-		return d.all[i].sure
-	}
-	return d.looked[path.Base(name)].sure
-}
-
-// vanished tells whether a directory that was listed lacks name or a parent. It
-// needs the locks of all directories.
-func (x *Index) vanished(name string) bool {
-	for ; name != "."; name = path.Dir(name) {
-		if slices.ContainsFunc(x.dirs, func(l *Dir) bool { return l.lacks(name) }) {
+	for dir, b := range x.blocks {
+		if x.vanished(dir) || slices.ContainsFunc(x.dirs, func(l *Dir) bool { return l.dirs[dir].lacksAny(b) }) {
 			return true
 		}
 	}
 	return false
 }
 
-// lacks needs l.mu.
-func (l *Dir) lacks(name string) bool {
-	d, base := l.dirs[path.Dir(name)], path.Base(name)
+// merged yields what the index is to remember from now on, directory by directory:
+// what was learned, and what nobody looked for, since another Dockerfile may want
+// it, unless it is gone.
+func (x *Index) merged() iter.Seq2[string, []remembered] {
+	return func(yield func(string, []remembered) bool) {
+		names := slices.Collect(maps.Keys(x.blocks))
+		for _, l := range x.dirs {
+			names = slices.AppendSeq(names, maps.Keys(l.dirs))
+		}
+		slices.Sort(names)
+		for _, dir := range slices.Compact(names) {
+			if all := x.mergedIn(dir); len(all) > 0 && !yield(dir, all) {
+				return
+			}
+		}
+	}
+}
+
+func (x *Index) mergedIn(dir string) []remembered {
+	var all []remembered
+	var listed []*directory
+	for _, l := range x.dirs {
+		if d := l.dirs[dir]; d != nil {
+			listed = append(listed, d)
+			all = d.sure(all)
+		}
+	}
+	if b := x.blocks[dir]; !x.vanished(dir) {
+		for i := range b.count {
+			base := b.base(i)
+			if !slices.ContainsFunc(listed, func(d *directory) bool { return d.answers(base) }) {
+				all = append(all, remembered{base, b.stat(i), b.sum(i)})
+			}
+		}
+	}
+	byBase := func(a, b remembered) int { return strings.Compare(a.base, b.base) }
+	slices.SortFunc(all, byBase)
+	return slices.CompactFunc(all, func(a, b remembered) bool { return a.base == b.base })
+}
+
+// remembered is a file in an index.
+type remembered struct {
+	base string
+	fileStat
+	sum [sha256.Size]byte
+}
+
+// sure appends the files of which the digest can be remembered.
+func (d *directory) sure(all []remembered) []remembered {
+	for i := range d.all {
+		if k := &d.all[i]; k.sure {
+			all = append(all, remembered{d.base(i), d.stat(i), k.sum})
+		}
+	}
+	for base, f := range d.looked {
+		if f.sure {
+			all = append(all, remembered{base, f.stat, f.sum})
+		}
+	}
+	return all
+}
+
+// answers tells whether all is known here that is to be remembered of a name.
+func (d *directory) answers(base string) bool {
+	if !d.listed {
+		return d.looked[base].sure
+	}
+	_, out := slices.BinarySearch(d.out, base)
+	return !out
+}
+
+// lacksAny tells whether a name that is remembered is gone from a listing.
+func (d *directory) lacksAny(b block) bool {
 	if d == nil || !d.listed {
 		return false
 	}
-	_, in := d.search(base)
-	_, out := slices.BinarySearch(d.out, base)
-	return !in && !out
+	at := 0 // both are sorted
+	for i := range b.count {
+		base := b.base(i)
+		for at < len(d.all) && d.base(at) < base {
+			at++
+		}
+		if (at == len(d.all) || d.base(at) != base) && d.answers(base) {
+			return true
+		}
+	}
+	return false
+}
+
+// vanished tells whether a directory is gone, by the listings of those above it.
+func (x *Index) vanished(dir string) bool {
+	for ; dir != "."; dir = path.Dir(dir) {
+		above, base := path.Dir(dir), path.Base(dir)
+		for _, l := range x.dirs {
+			d := l.dirs[above]
+			if d == nil || !d.answers(base) || !d.listed {
+				continue
+			}
+			if i, ok := d.search(base); !ok || d.all[i].typ != layer.Directory {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // digestOf does without the formatted printing of the digest package: it is

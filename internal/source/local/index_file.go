@@ -12,23 +12,35 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"sort"
 	"strings"
 
 	"github.com/ocibuild/ocibuild/cache"
 )
 
-// An index file is the magic, the entries, and a CRC-32C of all before it. It
-// guards against a torn or rotten file; somebody who can write the store needs no
-// index to lie. Numbers are little endian.
+// An index file is the magic, a block for each directory, and a CRC-32C of all
+// before it. It guards against a torn or rotten file; somebody who can write the
+// store needs no index to lie. A block is the length of the directory's name, the
+// number of files and the length of all their names; the name of the directory; of
+// each file where its name begins, what tells that it is the same, and the digest;
+// then the names, sorted, with a slash after each. Numbers are little endian.
 const (
-	statMagic = "ocibuild stat 2\n"
-	statFixed = 4 + 5*8 + 1 + sha256.Size // length of name, fileStat, flags (none today), digest
+	statMagic = "ocibuild stat 3\n"
+	blockHead = 3 * 4
+	statFixed = 4 + 5*8 + sha256.Size
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// block is what an index file holds of one directory.
+type block struct {
+	count int
+	fixed []byte
+	names string
+}
+
 // loadIndex reads an index file; one that does not exist is empty.
-func loadIndex(file string) ([]indexEntry, error) {
+func loadIndex(file string) (map[string]block, error) {
 	data, err := cache.ReadRegular(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -36,14 +48,14 @@ func loadIndex(file string) ([]indexEntry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stat index: %w", err)
 	}
-	entries, err := decodeIndex(data)
+	blocks, err := decodeIndex(data)
 	if err != nil {
 		return nil, fmt.Errorf("stat index %s: %w", file, err)
 	}
-	return entries, nil
+	return blocks, nil
 }
 
-func decodeIndex(data []byte) ([]indexEntry, error) {
+func decodeIndex(data []byte) (map[string]block, error) {
 	if len(data) < len(statMagic)+4 || string(data[:len(statMagic)]) != statMagic {
 		return nil, errors.New("not an index of this version")
 	}
@@ -51,61 +63,83 @@ func decodeIndex(data []byte) ([]indexEntry, error) {
 	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(end) {
 		return nil, errors.New("checksum does not match")
 	}
-	body = body[len(statMagic):]
-	count, size := 0, 0
-	for e, name := range records(body) {
-		if e == nil {
-			return nil, errors.New("entry cut short")
+	blocks := map[string]block{}
+	for body = body[len(statMagic):]; len(body) > 0; {
+		if len(body) < blockHead {
+			return nil, errors.New("block cut short")
 		}
-		count, size = count+1, size+len(name)
-	}
-	var text strings.Builder // of all names: one allocation
-	text.Grow(size)
-	entries := make([]indexEntry, 0, count)
-	for e, name := range records(body) {
-		text.Write(name)
-		entries = append(entries, indexEntry{name: text.String()[text.Len()-len(name):]}) // it has room: what was given out stays
-		entries[len(entries)-1].decode(e)
-	}
-	return entries, nil
-}
-
-// records yields the fixed part of each entry, and its name; nil for one that is cut short.
-func records(body []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func(e, name []byte) bool) {
-		for len(body) > 0 {
-			if len(body) < statFixed || uint64(len(body)-statFixed) < uint64(binary.LittleEndian.Uint32(body)) {
-				yield(nil, nil)
-				return
-			}
-			end := statFixed + int(binary.LittleEndian.Uint32(body))
-			if !yield(body[4:statFixed], body[statFixed:end]) {
-				return
-			}
-			body = body[end:]
+		length := func(i int) uint64 { return uint64(binary.LittleEndian.Uint32(body[4*i:])) }
+		name, count, names := length(0), length(1), length(2)
+		if name+count*statFixed+names > uint64(len(body)-blockHead) {
+			return nil, errors.New("block cut short")
 		}
+		take := func(n uint64) []byte {
+			part := body[:n:n]
+			body = body[n:]
+			return part
+		}
+		take(blockHead)
+		dir := string(take(name))
+		blocks[dir] = block{count: int(count), fixed: take(count * statFixed), names: string(take(names))}
 	}
+	return blocks, nil
 }
 
-func (e *indexEntry) decode(b []byte) {
-	u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
-	e.size, e.mtime, e.ctime = int64(u(0)), int64(u(1)), int64(u(2))
-	e.ino, e.dev = u(3), u(4)
-	copy(e.sum[:], b[41:])
+func (b *block) at(i int) []byte { return b.fixed[i*statFixed:][:statFixed] }
+
+func (b *block) base(i int) string {
+	start := min(int(binary.LittleEndian.Uint32(b.at(i))), len(b.names))
+	name, _, _ := strings.Cut(b.names[start:], "/")
+	return name
 }
 
-func (e *indexEntry) encode(b []byte) []byte {
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(e.name)))
-	for _, v := range [...]uint64{uint64(e.size), uint64(e.mtime), uint64(e.ctime), e.ino, e.dev} {
-		b = binary.LittleEndian.AppendUint64(b, v)
+func (b *block) stat(i int) fileStat {
+	u := func(n int) uint64 { return binary.LittleEndian.Uint64(b.at(i)[4+8*n:]) }
+	return fileStat{size: int64(u(0)), mtime: int64(u(1)), ctime: int64(u(2)), ino: u(3), dev: u(4)}
+}
+
+func (b *block) sum(i int) (sum [sha256.Size]byte) {
+	copy(sum[:], b.at(i)[statFixed-sha256.Size:])
+	return sum
+}
+
+// get returns the digest of a file that is what it was.
+func (b *block) get(base string, s fileStat) (sum [sha256.Size]byte, ok bool) {
+	i, ok := sort.Find(b.count, func(i int) int { return strings.Compare(base, b.base(i)) })
+	if !ok || b.stat(i) != s {
+		return sum, false
 	}
-	b = append(b, 0)
-	b = append(b, e.sum[:]...)
-	return append(b, e.name...)
+	return b.sum(i), true
+}
+
+// encodeBlock appends the block of a directory.
+func encodeBlock(b []byte, dir string, files []remembered) []byte {
+	length := 0
+	for i := range files {
+		length += len(files[i].base) + 1
+	}
+	for _, n := range [...]int{len(dir), len(files), length} {
+		b = binary.LittleEndian.AppendUint32(b, uint32(n))
+	}
+	b = append(b, dir...)
+	start := 0
+	for i := range files {
+		f := &files[i]
+		b = binary.LittleEndian.AppendUint32(b, uint32(start))
+		for _, v := range [...]uint64{uint64(f.size), uint64(f.mtime), uint64(f.ctime), f.ino, f.dev} {
+			b = binary.LittleEndian.AppendUint64(b, v)
+		}
+		b = append(b, f.sum[:]...)
+		start += len(f.base) + 1
+	}
+	for i := range files {
+		b = append(append(b, files[i].base...), '/')
+	}
+	return b
 }
 
 // writeIndex does not sync: after a crash a torn index is an empty one.
-func writeIndex(file string, entries iter.Seq[indexEntry], temp func(pattern string) (*os.File, error)) (err error) {
+func writeIndex(file string, blocks iter.Seq2[string, []remembered], temp func(pattern string) (*os.File, error)) (err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("stat index: %w", err)
 	}
@@ -127,8 +161,8 @@ func writeIndex(file string, entries iter.Seq[indexEntry], temp func(pattern str
 	if _, err := both.Write(b); err != nil {
 		return err
 	}
-	for e := range entries {
-		b = e.encode(b[:0])
+	for dir, files := range blocks {
+		b = encodeBlock(b[:0], dir, files)
 		if _, err := both.Write(b); err != nil {
 			return err
 		}

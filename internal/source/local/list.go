@@ -85,7 +85,7 @@ func (l *Dir) say(note string) {
 // The digest comes from the index when it knows the file. Extended attributes are
 // not read: they speak of the machine and its user (a browser notes where a file
 // was downloaded from), and BuildKit does not send them either.
-func (l *Dir) look(h *hostDir, base, name string) (f file, note string, err error) {
+func (l *Dir) look(h *hostDir, old block, base, name string) (f file, note string, err error) {
 	info, err := h.lstat(base)
 	if err != nil {
 		return f, "", inContext(name, err)
@@ -108,7 +108,7 @@ func (l *Dir) look(h *hostDir, base, name string) (f file, note string, err erro
 		if info.links > 1 {
 			f.Inode = strconv.FormatUint(info.stat.dev, 10) + ":" + strconv.FormatUint(info.stat.ino, 10)
 		}
-		f.sum, f.hashed = l.index.get(name, info.stat)
+		f.sum, f.hashed = old.get(base, info.stat)
 		f.sure = f.hashed
 	}
 	return f, "", nil

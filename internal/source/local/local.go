@@ -193,7 +193,7 @@ func (l *Dir) lookUp(d *directory, parent, base, name string) (file, error) {
 		return file{}, inContext(name, err)
 	}
 	defer h.close()
-	f, note, err := l.look(h, base, name)
+	f, note, err := l.look(h, l.index.of(parent), base, name)
 	if err != nil {
 		return file{}, err
 	}
