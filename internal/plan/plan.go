@@ -168,23 +168,27 @@ func (t *Tree) ReadDir(ctx context.Context, name string) ([]layer.Entry, error) 
 		return nil, &fs.PathError{Op: "readdir", Path: "/" + name, Err: errors.New("not a directory")}
 	}
 	p := t.find(name)
-	if p.n != nil && p.n.whole != nil {
-		p = place{whole: p.n.whole}
-	}
-	if p.whole != nil {
+	switch {
+	case p.whole != nil:
 		return p.whole.readDir(ctx, p.rest, name)
+	case p.n != nil && p.n.whole != nil:
+		return p.n.whole.readDir(ctx, ".", name)
 	}
-	n := p.n
 	var out []layer.Entry
-	if p.visible && (n == nil || !n.hides) {
+	if p.visible && (p.n == nil || !p.n.hides) {
 		if out, err = t.base.ReadDir(ctx, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
-	if n == nil {
+	if p.n == nil {
 		return out, nil
 	}
-	out = slices.DeleteFunc(slices.Clone(out), func(e layer.Entry) bool {
+	return p.n.over(out, name), nil
+}
+
+// over lays what is changed in the directory name over what the base has there.
+func (n *node) over(below []layer.Entry, name string) []layer.Entry {
+	out := slices.DeleteFunc(slices.Clone(below), func(e layer.Entry) bool {
 		c := n.children[path.Base(e.Name)]
 		return c != nil && (c.set || c.removed)
 	})
@@ -194,7 +198,7 @@ func (t *Tree) ReadDir(ctx context.Context, name string) ([]layer.Entry, error) 
 		}
 	}
 	slices.SortFunc(out, func(a, b layer.Entry) int { return cmp.Compare(a.Name, b.Name) })
-	return out, nil
+	return out
 }
 
 // Open implements layer.Tree.
