@@ -97,12 +97,13 @@ func (d *Dir) PutBytes(dgst digest.Digest, data []byte) error {
 }
 
 // AdoptBlob moves a finished file of the store's own temporary folder to its
-// place. The caller vouches for its digest.
-func (d *Dir) AdoptBlob(path string, dgst digest.Digest) error {
+// place. The caller vouches for its digest, and for the checksum, of [NewChecksum].
+func (d *Dir) AdoptBlob(f *os.File, dgst digest.Digest, sum hash.Hash32) error {
 	if err := dgst.Validate(); err != nil {
 		return fmt.Errorf("blob %q: %w", dgst, err)
 	}
-	if err := d.rename(path, d.BlobPath(dgst)); err != nil {
+	keepChecksum(f, sum)
+	if err := d.rename(f.Name(), d.BlobPath(dgst)); err != nil {
 		return fmt.Errorf("blob %s: %w", dgst, err)
 	}
 	return nil
@@ -141,6 +142,7 @@ type BlobWriter struct {
 	dir  *Dir
 	f    *os.File
 	hash hash.Hash
+	sum  hash.Hash32
 	size int64
 }
 
@@ -150,7 +152,11 @@ func (d *Dir) NewBlob() (*BlobWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &BlobWriter{dir: d, f: f, hash: digest.SHA256.Hash()}, nil
+	return d.newBlobWriter(f), nil
+}
+
+func (d *Dir) newBlobWriter(f *os.File) *BlobWriter {
+	return &BlobWriter{dir: d, f: f, hash: digest.SHA256.Hash(), sum: NewChecksum()}
 }
 
 // Name returns the path of the unfinished file.
@@ -160,6 +166,7 @@ func (w *BlobWriter) Name() string { return w.f.Name() }
 func (w *BlobWriter) Write(p []byte) (int, error) {
 	n, err := w.f.Write(p)
 	w.hash.Write(p[:n])
+	w.sum.Write(p[:n])
 	w.size += int64(n)
 	return n, err
 }
@@ -185,6 +192,7 @@ func (w *BlobWriter) commit(want digest.Digest) error {
 		return fmt.Errorf("blob %s: already ended", want)
 	}
 	w.f = nil
+	keepChecksum(f, w.sum)
 	err := f.Close()
 	if err == nil {
 		err = w.dir.rename(f.Name(), w.dir.BlobPath(want))

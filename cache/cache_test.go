@@ -18,7 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-func open(t *testing.T) *Dir {
+func open(t testing.TB) *Dir {
 	t.Helper()
 	d, err := OpenDir(filepath.Join(t.TempDir(), "store"))
 	if err != nil {

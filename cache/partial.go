@@ -101,10 +101,11 @@ func (d *Dir) resume(want digest.Digest, size int64) (*partialBlob, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &partialBlob{BlobWriter{dir: d, f: f, hash: digest.SHA256.Hash()}}
-	if w.size, err = io.Copy(w.hash, f); err != nil { // it cannot be read: begin again
+	w := &partialBlob{*d.newBlobWriter(f)}
+	if w.size, err = io.Copy(io.MultiWriter(w.hash, w.sum), f); err != nil { // it cannot be read: begin again
 		w.size = 0
 		w.hash.Reset()
+		w.sum.Reset()
 		if _, err = f.Seek(0, io.SeekStart); err == nil {
 			err = f.Truncate(0)
 		}

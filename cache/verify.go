@@ -19,6 +19,10 @@ func (d *Dir) OpenVerified(dgst digest.Digest, size int64) (io.ReadCloser, error
 		return nil, err
 	}
 	v := &verified{dir: d, dgst: dgst, size: size, f: f, hash: dgst.Algorithm().Hash()}
+	if sum, ok := keptChecksum(f); ok {
+		v.sum = NewChecksum()
+		v.hash, v.want = v.sum, sum
+	}
 	if size == 0 {
 		if err := v.check(); err != nil {
 			f.Close()
@@ -64,7 +68,9 @@ type verified struct {
 	size int64
 	f    *os.File
 	hash hash.Hash
-	n    int64 // bytes read
+	sum  hash.Hash32 // is hash, if there is a checksum
+	want uint32      // the checksum
+	n    int64       // bytes read
 	err  error // how it ended
 }
 
@@ -106,14 +112,32 @@ func (v *verified) next(p []byte) (n int, last bool, err error) {
 
 // check compares what was hashed, which must be everything.
 func (v *verified) check() error {
-	if got := digest.NewDigest(v.dgst.Algorithm(), v.hash); got != v.dgst {
-		v.err = v.damaged(&DigestError{got, v.dgst})
+	if err := v.compare(); err != nil {
+		v.err = v.damaged(err)
 		return v.err
 	}
 	if fi, err := v.f.Stat(); err == nil && fi.Size() != v.size {
 		v.err = v.damaged(fmt.Errorf("%d bytes, not %d", fi.Size(), v.size))
 	}
 	return v.err
+}
+
+// compare tells that the bytes are not the blob's.
+func (v *verified) compare() error {
+	whole := v.hash
+	if v.sum != nil {
+		if v.sum.Sum32() == v.want {
+			return nil
+		}
+		whole = v.dgst.Algorithm().Hash()
+		if _, err := io.Copy(whole, io.NewSectionReader(v.f, 0, v.size)); err != nil {
+			return err
+		}
+	}
+	if got := digest.NewDigest(v.dgst.Algorithm(), whole); got != v.dgst {
+		return &DigestError{got, v.dgst}
+	}
+	return nil
 }
 
 func (v *verified) damaged(why error) error {

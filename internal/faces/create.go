@@ -2,6 +2,7 @@ package faces
 
 import (
 	"context"
+	"hash"
 	"io"
 	"os"
 	"sync"
@@ -57,6 +58,7 @@ type making struct {
 	diffID digest.Digest // once the tar is complete
 	w      *layer.Writer
 	file   *os.File
+	sum    hash.Hash32 // of what is written to it
 	spool  *spool
 	reused *os.File
 
@@ -69,7 +71,7 @@ type making struct {
 }
 
 func (s *Store) begin(ctx context.Context, o CreateOptions) (*making, error) {
-	m := &making{store: s, done: make(chan struct{})}
+	m := &making{store: s, done: make(chan struct{}), sum: cache.NewChecksum()}
 	var err error
 	if m.file, err = s.Dir.TempFile("layer-*"); err != nil {
 		return nil, err
@@ -79,7 +81,7 @@ func (s *Store) begin(ctx context.Context, o CreateOptions) (*making, error) {
 		m.spool = &spool{dir: s.Dir}
 		wo.Spool = m.spool
 	}
-	m.w = layer.NewWriter(ctx, m.file, wo)
+	m.w = layer.NewWriter(ctx, io.MultiWriter(m.file, m.sum), wo)
 	return m, nil
 }
 
@@ -127,7 +129,7 @@ func (m *making) place(diffID digest.Digest) {
 	if err == nil {
 		_, before := m.store.Dir.HasBlob(desc.Digest)
 		m.anew = !before
-		err = m.store.Dir.AdoptBlob(m.file.Name(), desc.Digest)
+		err = m.store.Dir.AdoptBlob(m.file, desc.Digest, m.sum)
 	}
 	if err == nil {
 		err = m.store.Dir.WriteTOC(diffID, toc.EncodeTo)
