@@ -93,19 +93,31 @@ func checkName(name string) error {
 	if strings.IndexByte(name, 0) >= 0 {
 		return errors.New("NUL in name")
 	}
-	if name == "" || name[0] == '/' || path.Clean(name) != name || name == ".." || strings.HasPrefix(name, "../") {
+	if !isClean(name) {
 		return errors.New("name is not a clean relative path")
 	}
-	if len(name) <= maxComponent {
-		return nil
-	}
-	for part := range strings.SplitSeq(name, "/") {
-		if len(part) > maxComponent {
+	for rest := name; len(rest) > maxComponent; {
+		slash := strings.LastIndexByte(rest[:maxComponent+1], '/')
+		if slash < 0 {
 			return errors.New("part of name too long")
 		}
+		rest = rest[slash+1:]
 	}
 	return nil
 }
+
+// isClean tells whether path.Clean leaves a relative name as it is, and it does not
+// climb. Names may be long, and each is asked several times.
+func isClean(name string) bool {
+	if name == "." {
+		return true
+	}
+	first, _, _ := strings.Cut(name, "/")
+	return !isDots(first) && !isDots(name[strings.LastIndexByte(name, '/')+1:]) &&
+		!strings.Contains(name, "//") && !strings.Contains(name, "/./") && !strings.Contains(name, "/../")
+}
+
+func isDots(part string) bool { return part == "" || part == "." || part == ".." }
 
 // checkPlain refuses names that a tar reader would take for a whiteout.
 func checkPlain(name string) error {

@@ -3,6 +3,8 @@ package layer
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,6 +72,31 @@ func TestARecordIsInOnePart(t *testing.T) {
 		toc := &TOC{records: r}
 		if got := toc.entryAt(off); got.Linkname != e.Linkname {
 			t.Errorf("%d bytes of %d", len(got.Linkname), length)
+		}
+	}
+}
+
+// A table without opaque directories is asked for a name alone, any other for all
+// names above it too. Both say the same.
+func TestSeeMergedIsAsSeeOnTheWay(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	names := []string{"a", "a-", "a/b", "a/b/c", "a/b-", "a/bc/d", "b", "b/c/d/e"}
+	for range 2000 {
+		var b tocBuilder
+		for _, i := range r.Perm(len(names))[:r.IntN(len(names))] {
+			e := Entry{Name: names[i], Type: []Type{Directory, Directory, Regular, Whiteout}[r.IntN(4)]}
+			if err := b.add(&e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		toc, err := b.finish(0)
+		if err != nil || !toc.merges {
+			continue
+		}
+		for _, key := range append(names, "", "a/b/c/x", "a/x", "b/c", "b/c/d", "0", "z") {
+			if got, want := toc.seeMerged(key), toc.seeOnTheWay(key); got != want {
+				t.Fatalf("%q: %+v, on the way %+v, in %v", key, got, want, slices.Collect(toc.All()))
+			}
 		}
 	}
 }

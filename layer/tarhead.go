@@ -104,21 +104,28 @@ func (h *header) setName(name string) {
 	if h.str(fieldName, name) {
 		return
 	}
-	for i := len(name) - 2; i > 0; i-- {
-		if name[i] != '/' || !isASCII(name) {
-			continue
-		}
-		if len(name)-i-1 > fieldName[1]-fieldName[0] {
-			break
-		}
-		if i <= fieldPrefix[1]-fieldPrefix[0] {
-			h.str(fieldPrefix, name[:i])
-			h.str(fieldName, name[i+1:])
-			return
-		}
+	if i := splitName(name); i > 0 {
+		h.str(fieldPrefix, name[:i])
+		h.str(fieldName, name[i+1:])
+		return
 	}
 	h.put("path", name)
 	h.str(fieldName, shortASCII(strings.TrimSuffix(name, "/")))
+}
+
+// splitName returns where the slash is at which a name is divided among the fields
+// prefix and name, or 0.
+func splitName(name string) int {
+	before, room := fieldPrefix[1]-fieldPrefix[0], fieldName[1]-fieldName[0]
+	if len(name) > before+1+room || !isASCII(name) {
+		return 0
+	}
+	for i := len(name) - 2; i > 0 && len(name)-i-1 <= room; i-- {
+		if name[i] == '/' && i <= before {
+			return i
+		}
+	}
+	return 0
 }
 
 // str fills a field, unless s does not fit.

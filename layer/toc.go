@@ -32,6 +32,7 @@ type TOC struct {
 	index   []uint32 // where each starts in records, sorted by name
 	outward []string // sorted targets of hard links that this layer does not hold
 	within  string   // the name in the root that all entries lie under, or ""
+	merges  bool     // no directory is opaque
 }
 
 // Group is a part of a tar that was compressed on its own (one gzip member or
@@ -156,13 +157,40 @@ type sight struct {
 	hides   bool // what lower layers have at or under the name is not seen, beyond what the entry itself says
 }
 
-// see walks down to key, so that it notices what hides it on the way. The cost
-// is one short search for each component that the layer has at all.
+// see tells what the layer says about key.
 func (t *TOC) see(key string) sight {
+	switch {
+	case t.elsewhere(key):
+		return sight{at: -1}
+	case t.merges:
+		return t.seeMerged(key)
+	default:
+		return t.seeOnTheWay(key)
+	}
+}
+
+// seeMerged is see where only what is no directory hides anything. Nothing lies
+// under that, so that it stands right before what would.
+func (t *TOC) seeMerged(key string) sight {
+	i, ok := t.search(key, 0, 0)
+	if ok {
+		_, typ := t.kind(i)
+		return sight{at: i, hides: typ != Directory}
+	}
 	s := sight{at: -1}
-	if t.elsewhere(key) {
+	if s.implied = i < len(t.index) && isUnder(t.key(i), key); s.implied || i == 0 {
 		return s
 	}
+	if _, typ := t.kind(i - 1); typ != Directory {
+		s.hides = isUnder(key, string(t.key(i-1)))
+	}
+	return s
+}
+
+// seeOnTheWay walks down to key, so that it notices what hides it on the way. The
+// cost is one short search for each component that the layer has at all.
+func (t *TOC) seeOnTheWay(key string) sight {
+	s := sight{at: -1}
 	for lo, end, known := 0, 0, 0; ; {
 		part := key[:end]
 		i, ok := t.search(part, lo, known)

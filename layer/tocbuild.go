@@ -50,6 +50,7 @@ func (b *tocBuilder) finish(rawSize int64) (*TOC, error) {
 		t.markLinks()
 	}
 	t.narrow()
+	t.merges = !slices.ContainsFunc(t.index, func(off uint32) bool { return t.records.at(off)[0]&flagOpaque != 0 })
 	return t, nil
 }
 

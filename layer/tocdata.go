@@ -20,6 +20,7 @@ import (
 //	RawSize, Compression, Blob, Groups, outward names
 //	count of entries, length of records, records
 //	index: count × uint32, little endian
+//	whether no directory is opaque (a byte; tables of earlier versions end before it)
 //
 // A record: flags, type (a byte each), name, mode, uid, gid, mtime, then what
 // the type needs, then attributes.
@@ -45,7 +46,7 @@ var ErrTOCVersion = errors.New("table of contents is of another version")
 // Encode returns the stored form. DecodeTOC reads it back.
 func (t *TOC) Encode() []byte {
 	var b bytes.Buffer
-	b.Grow(t.records.size() + 4*len(t.index) + 64*len(t.Groups) + 1024)
+	b.Grow(t.records.size() + 4*len(t.index) + 64*len(t.Groups) + 1025)
 	_ = t.EncodeTo(&b) // a buffer takes everything
 	return b.Bytes()
 }
@@ -79,7 +80,12 @@ func (t *TOC) encodeBody(w io.Writer) error {
 			return err
 		}
 	}
-	return nil
+	last := []byte{0}
+	if t.merges {
+		last[0] = 1
+	}
+	_, err := w.Write(last)
+	return err
 }
 
 // encodeHead is the stored form up to the records, with room for the checksum.
@@ -138,9 +144,10 @@ func decodeBody(data []byte) (*TOC, error) {
 	}
 	n := d.count()
 	t.records = recordsOf(d.bytes())
-	if d.bad || len(d.b) != 4*n {
+	if d.bad || len(d.b) != 4*n && len(d.b) != 4*n+1 {
 		return nil, errDamaged
 	}
+	t.merges = len(d.b) > 4*n && d.b[4*n] == 1
 	t.index = make([]uint32, n)
 	for i := range t.index {
 		t.index[i] = binary.LittleEndian.Uint32(d.b[4*i:])

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"time"
 
 	"github.com/ocibuild/ocibuild/internal/graph"
@@ -36,7 +35,7 @@ func (t *Tree) Mkdir(ctx context.Context, op *graph.Mkdir, own *Owner) error {
 	if _, err := t.Lookup(ctx, name); err == nil {
 		return nil
 	}
-	if err := t.isDir(ctx, path.Dir(name)); err != nil {
+	if err := t.isDir(ctx, dirOf(name)); err != nil {
 		return err
 	}
 	return t.mkdirAll(ctx, name, uint32(op.Mode)&0o777, own, at)
@@ -49,7 +48,7 @@ func (t *Tree) Mkfile(ctx context.Context, op *graph.Mkfile, own *Owner) error {
 	if err != nil {
 		return err
 	}
-	if err := t.isDir(ctx, path.Dir(name)); err != nil {
+	if err := t.isDir(ctx, dirOf(name)); err != nil {
 		return err
 	}
 	if e, err := t.Lookup(ctx, name); err == nil && e.Type == layer.Directory {
@@ -74,7 +73,7 @@ func (t *Tree) Symlink(ctx context.Context, op *graph.Symlink, own *Owner) error
 	if err != nil {
 		return err
 	}
-	if err := t.isDir(ctx, path.Dir(name)); err != nil {
+	if err := t.isDir(ctx, dirOf(name)); err != nil {
 		return err
 	}
 	if _, err := t.Lookup(ctx, name); err == nil {

@@ -58,6 +58,7 @@ type copier struct {
 	pending  []pendingDir
 	name     string // of the source, as it was asked for
 	unpacked []dirTime
+	above    above
 	copied   map[string]bool // by names below that; nil if nothing is required
 }
 
@@ -118,7 +119,7 @@ func (c *copier) source(ctx context.Context, name string) error {
 // above it.
 func (c *copier) target(ctx context.Context, e layer.Entry, base string) (string, error) {
 	name, isDir := clean(c.op.Dest)
-	parent := path.Dir(name)
+	parent := dirOf(name)
 	if isDir {
 		parent = name
 	}
@@ -136,9 +137,9 @@ func (c *copier) target(ctx context.Context, e layer.Entry, base string) (string
 	}
 	dir := e.Type == layer.Directory
 	if !c.op.DirContents && dir && exists || !dir && exists && have.Type == layer.Directory {
-		dst = path.Join(dst, base)
+		dst = join(dst, base)
 	}
-	above := path.Dir(dst)
+	above := dirOf(dst)
 	if c.op.DirContents && dir && !exists {
 		above = dst
 	}
@@ -213,7 +214,7 @@ func (c *copier) file(ctx context.Context, e layer.Entry, rel, target string) er
 // took notes what is copied, if anything has to be.
 func (c *copier) took(rel string) {
 	if c.copied != nil {
-		c.copied[path.Join(c.name, rel)] = true
+		c.copied[join(c.name, rel)] = true
 	}
 }
 
@@ -256,7 +257,7 @@ func (c *copier) contents(ctx context.Context, e layer.Entry, rel, target string
 	}
 	for _, child := range entries {
 		base := path.Base(child.Name)
-		if err := c.copy(ctx, child, path.Join(rel, base), path.Join(target, base), v); err != nil {
+		if err := c.copy(ctx, child, join(rel, base), join(target, base), v); err != nil {
 			return err
 		}
 	}
@@ -371,7 +372,7 @@ func (t *Tree) parentExists(ctx context.Context, dest string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := t.Lookup(ctx, path.Dir(dst)); err != nil {
+	if _, err := t.Lookup(ctx, dirOf(dst)); err != nil {
 		return fmt.Errorf("destination %q: %w", dest, err)
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"path"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -90,7 +89,7 @@ func (m *emitter) node(ctx context.Context, n *node, name string, visible bool) 
 		}
 	}
 	for _, base := range slices.Sorted(maps.Keys(n.children)) {
-		if err := m.node(ctx, n.children[base], path.Join(name, base), visible); err != nil {
+		if err := m.node(ctx, n.children[base], join(name, base), visible); err != nil {
 			return err
 		}
 		if m.t.spent {

@@ -38,6 +38,7 @@ type Tree struct {
 	// change is in it too.
 	touched   string
 	touchedAt int64
+	walk      walk
 
 	spools []*os.File
 }
@@ -81,60 +82,6 @@ func split(name string) []string {
 		return nil
 	}
 	return strings.Split(name, "/")
-}
-
-// next takes the first part off a name; it is "" when nothing is left.
-func next(name string) (part, rest string) {
-	if name == "." {
-		return "", ""
-	}
-	part, rest, _ = strings.Cut(name, "/")
-	return part, rest
-}
-
-// place is where a name is.
-type place struct {
-	n       *node  // nil if it is not changed
-	visible bool   // the base shows through
-	whole   *whole // above it, if a directory is that it is in; n is nil then
-	rest    string // the name in that
-}
-
-// find walks to name.
-func (t *Tree) find(name string) place {
-	p := place{n: t.root, visible: t.base != nil}
-	for part, rest := next(name); part != ""; part, rest = next(rest) {
-		if p.n.hides || p.n.removed {
-			p.visible = false
-		}
-		if p.n.whole != nil {
-			return place{whole: p.n.whole, rest: path.Join(part, rest)}
-		}
-		if p.n = p.n.children[part]; p.n == nil {
-			break
-		}
-	}
-	return p
-}
-
-// node returns the node of name and makes it and those above it if needed.
-func (t *Tree) node(ctx context.Context, name string) (*node, error) {
-	n := t.root
-	for part, rest := next(name); part != ""; part, rest = next(rest) {
-		if err := n.unfold(ctx); err != nil {
-			return nil, err
-		}
-		if n.children == nil {
-			n.children = map[string]*node{}
-		}
-		child := n.children[part]
-		if child == nil {
-			child = &node{}
-			n.children[part] = child
-		}
-		n = child
-	}
-	return n, nil
 }
 
 func notExist(name string) error {
@@ -194,7 +141,7 @@ func (n *node) over(below []layer.Entry, name string) []layer.Entry {
 	})
 	for base, c := range n.children {
 		if c.set && !c.removed {
-			out = append(out, c.entry(path.Join(name, base)))
+			out = append(out, c.entry(join(name, base)))
 		}
 	}
 	slices.SortFunc(out, func(a, b layer.Entry) int { return cmp.Compare(a.Name, b.Name) })
@@ -289,7 +236,7 @@ func (t *Tree) remove(ctx context.Context, name string) error {
 
 // touch gives the directory of name the time at, as a file system does when a name in it comes or goes.
 func (t *Tree) touch(ctx context.Context, name string, at *time.Time) error {
-	dir, now := path.Dir(name), t.time(at)
+	dir, now := dirOf(name), t.time(at)
 	if name == "." || dir == t.touched && now == t.touchedAt {
 		return nil
 	}
@@ -342,7 +289,7 @@ func (t *Tree) mkdirAll(ctx context.Context, name string, mode uint32, own *Owne
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := t.mkdirAll(ctx, path.Dir(name), mode, own, at); err != nil {
+	if err := t.mkdirAll(ctx, dirOf(name), mode, own, at); err != nil {
 		return err
 	}
 	d := layer.Entry{Name: name, Type: layer.Directory, Mode: mode & 0o7777, ModTime: t.time(at)}
@@ -356,7 +303,7 @@ func (t *Tree) mkdirAll(ctx context.Context, name string, mode uint32, own *Owne
 // inherit gives what is made in a set-gid directory the group of that, and the
 // bit to directories, as the kernel does.
 func (t *Tree) inherit(ctx context.Context, e *layer.Entry) error {
-	dir, err := t.Lookup(ctx, path.Dir(e.Name))
+	dir, err := t.Lookup(ctx, dirOf(e.Name))
 	if err != nil || dir.Mode&0o2000 == 0 {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
-	"path"
 
 	"github.com/ocibuild/ocibuild/layer"
 )
@@ -76,7 +75,7 @@ func (m *emitter) findKept(ctx context.Context) error {
 			}
 		}
 		for base, child := range n.children {
-			if err := walk(child, path.Join(name, base), visible && !n.hides); err != nil {
+			if err := walk(child, join(name, base), visible && !n.hides); err != nil {
 				return err
 			}
 		}

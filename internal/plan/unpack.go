@@ -2,11 +2,7 @@ package plan
 
 import (
 	"archive/tar"
-	"bufio"
-	"bytes"
-	"compress/bzip2"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,11 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/ocibuild/ocibuild/layer"
-	"github.com/ocibuild/ocibuild/layer/inflate"
 )
-
-// maxWindow bounds what a zstd archive may ask for, in bytes.
-const maxWindow = 128 << 20
 
 // unpack unpacks e into the destination if it is an archive: a tar, plain or
 // compressed, told by its content and never by its name. Decompression happens
@@ -73,82 +65,10 @@ func (c *copier) isArchive(ctx context.Context, e layer.Entry) (bool, error) {
 // errUnreadable says that a file may be an archive or not: it is packed in a way that we do not unpack.
 var errUnreadable = errors.New("cannot be unpacked")
 
-// spool gives access to the archive's tar in any order.
-func (c *copier) spool(ctx context.Context, e layer.Entry) (io.ReaderAt, error) {
-	f, err := c.src.Open(ctx, e)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	r, err := decompress(f)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	bounded := &boundedReader{ctx: ctx, r: r, most: c.t.o.Limits.OrDefault().MaxBytes}
-	if c.t.o.Spool == nil {
-		data, err := io.ReadAll(bounded)
-		return bytes.NewReader(data), err
-	}
-	out, err := c.t.o.Spool()
-	if err != nil {
-		return nil, err
-	}
-	c.t.spools = append(c.t.spools, out)
-	_, err = io.Copy(out, bounded)
-	return out, err
-}
-
-// boundedReader reads no more than most bytes, and not when ctx is done.
-type boundedReader struct {
-	ctx     context.Context // of the one call that reads
-	r       io.Reader
-	n, most int64
-}
-
-func (b *boundedReader) Read(p []byte) (int, error) {
-	if err := b.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := b.r.Read(p)
-	if b.n += int64(n); b.n > b.most {
-		return 0, fmt.Errorf("it unpacks to more than %d bytes", b.most)
-	}
-	return n, err
-}
-
-// decompress recognises gzip, bzip2, xz and zstd by their magic numbers.
-func decompress(r io.Reader) (io.ReadCloser, error) {
-	br := bufio.NewReaderSize(r, 64<<10)
-	magic, _ := br.Peek(8)
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b, 8}):
-		return inflate.NewReader(br)
-	case bytes.HasPrefix(magic, []byte("BZh")):
-		return io.NopCloser(bzip2.NewReader(br)), nil
-	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		r, err := newXZ(br)
-		return io.NopCloser(r), err
-	case isZstd(magic):
-		// With one, nothing of a small damaged frame is given: the archive would pass for a file like any other.
-		d, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, err
-		}
-		return d.IOReadCloser(), nil
-	}
-	return io.NopCloser(br), nil
-}
-
-// isZstd tells whether a zstd frame begins so, or one that readers skip (RFC 8878, 3.1.2).
-func isZstd(magic []byte) bool {
-	return bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
-		len(magic) == 8 && binary.LittleEndian.Uint32(magic)&0xfffffff0 == 0x184d2a50
-}
-
 // entries plans what a tar holds below dest.
 func (c *copier) entries(ctx context.Context, raw io.ReaderAt, dest string) error {
 	defer c.settle()
+	c.above = above{}
 	in := layer.NewTarPositions(io.NewSectionReader(raw, 0, 1<<62))
 	tr := tar.NewReader(in)
 	limits := c.t.o.Limits.OrDefault()
@@ -194,11 +114,11 @@ func (c *copier) unpackEntry(ctx context.Context, h *tar.Header, dest string, da
 	if name == "." { // the archive's root is the directory that is there already
 		return nil
 	}
-	parent, err := c.unpackDir(ctx, below{c.t, dest}, path.Dir(name))
+	parent, err := c.unpackDir(ctx, below{c.t, dest}, dirOf(name))
 	if err != nil {
 		return err
 	}
-	e.Name = path.Join(dest, parent, path.Base(name))
+	e.Name = join(join(dest, parent), path.Base(name))
 	if e.Type == layer.Hardlink {
 		return c.unpackLink(ctx, h, e, dest)
 	}
@@ -247,40 +167,81 @@ type below struct {
 
 // Lookup implements layer.Lookuper.
 func (b below) Lookup(ctx context.Context, name string) (layer.Entry, error) {
-	return b.tree.Lookup(ctx, path.Join(b.dir, name))
+	return b.tree.Lookup(ctx, join(b.dir, name))
 }
 
 // unpackDir returns where the directory of an entry is, and makes what is
 // missing of it, for root. A link on the way has to lead to a directory.
 func (c *copier) unpackDir(ctx context.Context, root below, name string) (string, error) {
-	at := "."
-	for _, part := range split(name) {
-		next := path.Join(at, part)
-		e, err := root.Lookup(ctx, next)
-		if errors.Is(err, fs.ErrNotExist) {
-			at = next
-			if err := c.t.mkdirAll(ctx, path.Join(root.dir, at), 0o755, &Owner{}, c.at); err != nil {
-				return "", err
-			}
-			continue
-		}
-		if err == nil && e.Type == layer.Symlink {
-			if next, err = layer.Resolve(ctx, root, next, true); err == nil {
-				e, err = root.Lookup(ctx, next)
-			}
-			if errors.Is(err, fs.ErrNotExist) {
-				return "", fmt.Errorf("the symbolic link /%s leads out of the destination, or nowhere", path.Join(root.dir, at, part))
-			}
-		}
-		if err != nil {
+	if name == "." {
+		return ".", nil
+	}
+	at, rest := c.above.back(name)
+	for rest != "" {
+		var part string
+		part, rest, _ = strings.Cut(rest, "/")
+		var err error
+		if at, err = c.unpackStep(ctx, root, at, part); err != nil {
 			return "", err
 		}
-		if e.Type != layer.Directory {
-			return "", fmt.Errorf("/%s is not a directory", path.Join(root.dir, next))
-		}
-		at = next
+		c.above.went(name[:len(name)-len(rest)], at)
 	}
 	return at, nil
+}
+
+// above are the directories on the way to the entry before, by the archive's names,
+// and where they are: the next entry mostly is near it.
+type above struct {
+	name string
+	at   []dirAt
+}
+
+type dirAt struct {
+	end int // of the archive's name
+	dir string
+}
+
+// back goes back to the last directory that is on the way to name too, and returns
+// where it is and the rest of the name.
+func (a *above) back(name string) (dir, rest string) {
+	for len(a.at) > 0 {
+		last := a.at[len(a.at)-1]
+		if len(name) >= last.end && name[:last.end] == a.name[:last.end] && (len(name) == last.end || name[last.end] == '/') {
+			return last.dir, strings.TrimPrefix(name[last.end:], "/")
+		}
+		a.at = a.at[:len(a.at)-1]
+	}
+	return ".", name
+}
+
+// went notes that the directory of a name is at dir.
+func (a *above) went(name, dir string) {
+	a.name = strings.TrimSuffix(name, "/")
+	a.at = append(a.at, dirAt{len(a.name), dir})
+}
+
+// unpackStep goes from the directory at to part, which is made if it is missing.
+func (c *copier) unpackStep(ctx context.Context, root below, at, part string) (string, error) {
+	next := join(at, part)
+	e, err := root.Lookup(ctx, next)
+	if errors.Is(err, fs.ErrNotExist) {
+		return next, c.t.mkdirAll(ctx, join(root.dir, next), 0o755, &Owner{}, c.at)
+	}
+	if err == nil && e.Type == layer.Symlink {
+		if next, err = layer.Resolve(ctx, root, next, true); err == nil {
+			e, err = root.Lookup(ctx, next)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("the symbolic link /%s leads out of the destination, or nowhere", path.Join(root.dir, at, part))
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	if e.Type != layer.Directory {
+		return "", fmt.Errorf("/%s is not a directory", join(root.dir, next))
+	}
+	return next, nil
 }
 
 // replace puts an entry in the place of what has its name; only a directory
@@ -288,6 +249,9 @@ func (c *copier) unpackDir(ctx context.Context, root below, name string) (string
 func (c *copier) replace(ctx context.Context, e layer.Entry) (*node, error) {
 	have, err := c.t.Lookup(ctx, e.Name)
 	exists := err == nil
+	if exists && (have.Type != layer.Directory || e.Type != layer.Directory) {
+		c.above = above{} // it may be on the way
+	}
 	if exists && have.Type == layer.Directory && e.Type != layer.Directory {
 		if err := c.t.remove(ctx, e.Name); err != nil {
 			return nil, err
@@ -310,7 +274,7 @@ func (c *copier) unpackLink(ctx context.Context, h *tar.Header, e layer.Entry, d
 	if to, err = layer.Resolve(ctx, below{c.t, dest}, to, false); err != nil {
 		return err
 	}
-	to = path.Join(dest, to)
+	to = join(dest, to)
 	target, err := c.t.Lookup(ctx, to)
 	if err != nil {
 		return fmt.Errorf("link to %q: %w", h.Linkname, err)
@@ -318,6 +282,7 @@ func (c *copier) unpackLink(ctx context.Context, h *tar.Header, e layer.Entry, d
 	if target.Type == layer.Directory {
 		return fmt.Errorf("link to the directory %q", h.Linkname)
 	}
+	c.above = above{} // the new name may be on the way
 	first, err := c.t.node(ctx, to)
 	if err != nil {
 		return err
@@ -344,9 +309,11 @@ func (c *copier) unpackLink(ctx context.Context, h *tar.Header, e layer.Entry, d
 
 // inside makes a tar's name a name of the tree, or refuses it.
 func inside(name string) (string, error) {
-	for _, part := range strings.Split(name, "/") {
-		if part == ".." {
-			return "", errors.New("its name leads out of the archive")
+	if strings.Contains(name, "..") {
+		for part := range strings.SplitSeq(name, "/") {
+			if part == ".." {
+				return "", errors.New("its name leads out of the archive")
+			}
 		}
 	}
 	name, _ = clean(name)

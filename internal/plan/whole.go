@@ -41,7 +41,7 @@ func (c *copier) wholly(from, target string) bool {
 // lookup returns what becomes of the entry that has the name rest in the source's
 // directory; it is called name.
 func (w *whole) lookup(ctx context.Context, rest, name string) (layer.Entry, error) {
-	e, err := w.c.src.Lookup(ctx, path.Join(w.from, rest))
+	e, err := w.c.src.Lookup(ctx, join(w.from, rest))
 	if errors.Is(err, fs.ErrNotExist) {
 		return e, notExist(name)
 	}
@@ -49,16 +49,16 @@ func (w *whole) lookup(ctx context.Context, rest, name string) (layer.Entry, err
 }
 
 func (w *whole) readDir(ctx context.Context, rest, name string) ([]layer.Entry, error) {
-	entries, err := w.c.src.ReadDir(ctx, path.Join(w.from, rest))
+	entries, err := w.c.src.ReadDir(ctx, join(w.from, rest))
 	out := make([]layer.Entry, len(entries))
 	for i, e := range entries {
-		out[i] = w.c.entry(e, path.Join(name, path.Base(e.Name)))
+		out[i] = w.c.entry(e, join(name, path.Base(e.Name)))
 	}
 	return out, err
 }
 
 func (w *whole) open(ctx context.Context, rest string) (io.ReadCloser, error) {
-	e, err := w.c.src.Lookup(ctx, path.Join(w.from, rest))
+	e, err := w.c.src.Lookup(ctx, join(w.from, rest))
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (m *emitter) whole(ctx context.Context, w *whole, name string) error {
 	}
 	for i := range entries {
 		from := &entries[i]
-		e := w.c.entry(*from, path.Join(name, path.Base(from.Name)))
+		e := w.c.entry(*from, join(name, path.Base(from.Name)))
 		if from.Type == layer.Directory {
 			if err := m.visit(e, content{}); err != nil {
 				return err
