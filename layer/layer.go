@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -114,29 +115,26 @@ func (l *Layer) Faces() Faces { return l.faces }
 // memo keeps the first success of a function. A failure is not kept: the next
 // caller may have a context that still lives.
 type memo[T any] struct {
-	mu   sync.Mutex
-	done bool
-	val  T
+	mu  sync.Mutex
+	val atomic.Pointer[T] // nil until it is made
 }
 
-func (m *memo[T]) has() bool {
-	if !m.mu.TryLock() {
-		return false // being made
-	}
-	defer m.mu.Unlock()
-	return m.done
-}
+func (m *memo[T]) has() bool { return m.val.Load() != nil }
 
 func (m *memo[T]) get(ctx context.Context, f func(context.Context) (T, error)) (T, error) {
+	if v := m.val.Load(); v != nil {
+		return *v, nil
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.done {
-		return m.val, nil
+	if v := m.val.Load(); v != nil {
+		return *v, nil
 	}
 	v, err := f(ctx)
 	if err != nil {
-		return m.val, err
+		var none T
+		return none, err
 	}
-	m.val, m.done = v, true
+	m.val.Store(&v)
 	return v, nil
 }

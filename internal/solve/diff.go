@@ -59,8 +59,8 @@ func (j *diffJob) stacked() bool {
 
 func (j *diffJob) contentKey(context.Context) (key, error) {
 	h := newHasher("", j.step)
-	h.Add("lower layers", chain(j.lower))
-	h.Add("upper layers", chain(j.upper))
+	h.Add("lower layers", chain(j.lower).String())
+	h.Add("upper layers", chain(j.upper).String())
 	return sum(h), nil
 }
 
@@ -71,5 +71,5 @@ func (j *diffJob) run(ctx context.Context, previous Previous) ([][]Layer, error)
 	if err != nil {
 		return nil, err
 	}
-	return [][]Layer{{{Layer: l, Created: j.s.Now}}}, nil
+	return [][]Layer{lay(nil, l, j.s.Now)}, nil
 }

@@ -148,7 +148,7 @@ func (j *execJob) commit(ctx context.Context, x *worker.Execution, previous Prev
 			return nil, failure.Join(err, x.Discard())
 		}
 		l := j.s.Faces.Awaited(c.DiffID, func(ctx context.Context) (cache.Layer, error) { return c.Wait(ctx) })
-		outs[m.Output] = append(slices.Clip(outs[m.Output]), Layer{Layer: l, Created: j.s.Now})
+		outs[m.Output] = lay(outs[m.Output], l, j.s.Now)
 	}
 	return outs, x.Discard() // what nobody can ask for
 }

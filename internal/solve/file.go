@@ -151,7 +151,7 @@ func (j *fileJob) contentKey(ctx context.Context) (key, error) {
 	for i := range j.step.Inputs {
 		name := "input " + strconv.Itoa(i)
 		if !selects(j.op, i) {
-			h.Add(name+" layers", chain(j.inputs[i]))
+			h.Add(name+" layers", chain(j.inputs[i]).String())
 			continue
 		}
 		d, err := j.s.selected(ctx, j.step, i, func() (layer.Tree, error) { return j.trees[i], nil })
@@ -176,7 +176,7 @@ func (j *fileJob) run(ctx context.Context, previous Previous) ([][]Layer, error)
 		for len(outs) <= a.Output {
 			outs = append(outs, nil)
 		}
-		outs[a.Output] = append(append([]Layer{}, j.base(i)...), Layer{Layer: l, Created: j.s.Now})
+		outs[a.Output] = lay(j.base(i), l, j.s.Now)
 	}
 	return outs, nil
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/ocibuild/ocibuild/cache"
 	"github.com/ocibuild/ocibuild/internal/graph"
@@ -168,14 +167,4 @@ func (s *Solver) localKey(ctx context.Context, op *graph.Local) (key, error) {
 		return key{}, err
 	}
 	return (&filesJob{s: s, tree: local}).contentKey(ctx)
-}
-
-// chain names the layers of an input by what is in them.
-func chain(layers []Layer) string {
-	var b strings.Builder
-	for _, l := range layers {
-		b.WriteString(l.DiffID.String())
-		b.WriteByte('\n')
-	}
-	return digest.FromString(b.String()).String()
 }

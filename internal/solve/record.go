@@ -26,14 +26,15 @@ func (s *Solver) lookup(ctx context.Context, step *graph.Step, k cache.Key) [][]
 		if err != nil {
 			return nil
 		}
-		outs[i] = make([]Layer, len(listed))
-		for n, l := range listed {
+		out := make(pile, 0, len(listed))
+		for _, l := range listed {
 			found, err := s.recorded(step, l)
 			if err != nil {
 				return nil
 			}
-			outs[i][n] = Layer{Layer: found, Created: l.Created}
+			out.put(found, l.Created)
 		}
+		outs[i] = out
 	}
 	return outs
 }

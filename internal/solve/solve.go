@@ -87,13 +87,6 @@ type Solver struct {
 	mounted []*layer.Layer
 }
 
-// Layer is a layer of a result and the time of the step that made it, which is
-// zero for the layers of base images.
-type Layer struct {
-	*layer.Layer
-	Created time.Time
-}
-
 // state is what is known of a step: each part is found out once.
 type state struct {
 	shape  shape

@@ -2,6 +2,7 @@ package solve
 
 import (
 	"context"
+	"time"
 
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -31,9 +32,9 @@ func (s *Solver) image(ctx context.Context, step *graph.Step, op *graph.Image) (
 		return nil, located(step, err)
 	}
 	s.event(step, progress.Event{Kind: "done"})
-	var out []Layer
+	var out pile
 	for _, l := range img.Layers {
-		out = append(out, Layer{Layer: l})
+		out.put(l, time.Time{})
 	}
 	if op.LayerLimit > 0 && op.LayerLimit < len(out) {
 		out = out[:op.LayerLimit]
@@ -99,5 +100,5 @@ func (j *filesJob) run(ctx context.Context, _ Previous) ([][]Layer, error) {
 	j.s.mu.Lock()
 	j.s.mounted = append(j.s.mounted, l)
 	j.s.mu.Unlock()
-	return [][]Layer{{{Layer: l, Created: j.s.Now}}}, nil
+	return [][]Layer{lay(nil, l, j.s.Now)}, nil
 }
