@@ -71,7 +71,7 @@ type verified struct {
 	sum  hash.Hash32 // is hash, if there is a checksum
 	want uint32      // the checksum
 	n    int64       // bytes read
-	err  error // how it ended
+	err  error       // how it ended
 }
 
 // Read implements io.Reader.
