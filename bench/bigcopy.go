@@ -59,6 +59,25 @@ func measureBigCopy(ctx context.Context, b *bench) error {
 		b.table.ratio(p.name+": CPU / BuildKit", our.CPU, their.CPU, p.limit)
 		b.table.atMost(p.name+": peak memory", float64(our.Memory)/(1<<20), mostMemory, "MiB")
 	}
+	return b.copyToArchive(ctx, dir)
+}
+
+// copyToArchive builds cold into an archive.
+func (b *bench) copyToArchive(ctx context.Context, dir string) error {
+	store, err := b.lab.NewStore(ctx)
+	if err != nil {
+		return err
+	}
+	dest, err := b.lab.Dir("archive")
+	if err != nil {
+		return err
+	}
+	u, err := store.Archive(ctx, dir, filepath.Join(dest, "image.tar"))
+	if err != nil {
+		return err
+	}
+	u = b.table.add("into an archive", ocibuild, []lab.Usage{u})
+	b.table.atMost("into an archive: peak memory", float64(u.Memory)/(1<<20), mostMemory, "MiB")
 	return nil
 }
 

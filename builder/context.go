@@ -191,23 +191,30 @@ func (b *build) checkFiles() error {
 	if err := checkDir("context", b.o.Context); err != nil {
 		return err
 	}
-	// The frontend takes an ignore file that it cannot read for none at all.
-	if _, _, err := local.ReadIgnore(b.o.Context, b.o.Dockerfile); err != nil {
-		return err
-	}
 	if b.o.DockerfileData != nil {
-		return nil
+		return b.checkIgnore(b.o.Dockerfile)
 	}
 	names := []string{b.dockerfileName()}
 	if names[0] == "" {
 		names = []string{"Dockerfile", "dockerfile"}
 	}
 	for _, n := range names {
-		if _, err := b.file(frontend.LocalDockerfile, n); !errors.Is(err, fs.ErrNotExist) {
+		_, err := b.file(frontend.LocalDockerfile, n)
+		if err == nil {
+			return b.checkIgnore(filepath.Join(b.dockerfileDir(), n))
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return &NoDockerfileError{Path: filepath.Join(b.dockerfileDir(), names[0])}
+}
+
+// checkIgnore reads the ignore file of a Dockerfile. The frontend takes one that it
+// cannot read for none at all.
+func (b *build) checkIgnore(dockerfile string) error {
+	_, _, err := local.ReadIgnore(b.o.Context, dockerfile)
+	return err
 }
 
 func checkDir(field, dir string) error {

@@ -42,5 +42,10 @@ func (o *Ocibuild) Files(ctx context.Context, dir, dest string) (Usage, error) {
 	return Measure(Command(ctx, o.binary, "build", "--store", o.store, "--progress", "plain", "-o", "type=local,dest="+dest, dir))
 }
 
+// Archive builds the context and writes the image into a file, as an OCI archive.
+func (o *Ocibuild) Archive(ctx context.Context, dir, dest string) (Usage, error) {
+	return Measure(Command(ctx, o.binary, "build", "--store", o.store, "--progress", "plain", "-o", "type=oci,dest="+dest, dir))
+}
+
 // Remove removes the store, so that nobody has to write it to the disk.
 func (o *Ocibuild) Remove() error { return os.RemoveAll(o.store) }

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// TestD1ShownFilesCanBeReplaced, and C2: what a step puts in the place of a file of
+// TestC2D1ShownFilesCanBeReplaced, and C2: what a step puts in the place of a file of
 // this machine is in the layer, and nothing else of it.
-func TestD1ShownFilesCanBeReplaced(t *testing.T) {
+func TestC2D1ShownFilesCanBeReplaced(t *testing.T) {
 	dir := t.TempDir()
 	cert, secret := filepath.Join(dir, "cert"), filepath.Join(dir, "secret")
 	for name, mode := range map[string]os.FileMode{cert: 0o644, secret: 0o600} {
