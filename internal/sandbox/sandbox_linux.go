@@ -137,7 +137,7 @@ func (k *keeper) keep() {
 	case setup:
 		k.started <- context.Cause(k.ctx)
 	case waitErr != nil:
-		k.p.code, k.p.err = -1, fmt.Errorf("sandbox: wait for the step: %w", waitErr)
+		k.p.code, k.p.err = -1, fmt.Errorf("sandbox: wait for the step: %w", errors.Join(waitErr, exceeded(k.p.hit)))
 	default:
 		k.p.code = code
 		k.p.err = k.outcome(failure, cleanErr)

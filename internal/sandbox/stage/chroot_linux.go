@@ -44,7 +44,7 @@ func runChrooted() error {
 			return fmt.Errorf("make a session: %w", err)
 		}
 	}
-	raiseOOMScore()
+	raiseOOMScore(chrootScore)
 	if err := confine(c.Profile); err != nil {
 		return err
 	}

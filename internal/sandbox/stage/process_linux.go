@@ -13,7 +13,7 @@ import (
 // prepareProcess sets what does not depend on the tree.
 func prepareProcess(c *Config) error {
 	forgetBuilder()
-	raiseOOMScore()
+	raiseOOMScore(Score)
 	if err := confine(c.Profile); err != nil {
 		return err
 	}
@@ -61,9 +61,9 @@ func leaveDomain() error {
 	return nil
 }
 
-// raiseOOMScore makes the step a likelier victim than the builder. A kernel
-// that refuses is no reason not to build.
-func raiseOOMScore() {
+// raiseOOMScore makes the step a likelier victim than those who have the score that
+// this process has. A kernel that refuses is no reason not to build.
+func raiseOOMScore(raised func(own int) int) {
 	fd, err := unix.Open("/proc/self/oom_score_adj", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
@@ -78,11 +78,17 @@ func raiseOOMScore() {
 	if err != nil {
 		return
 	}
-	_, _ = unix.Pwrite(fd, []byte(strconv.Itoa(Score(score))), 0)
+	_, _ = unix.Pwrite(fd, []byte(strconv.Itoa(raised(score))), 0)
 }
 
 // Score is that of a step whose builder has the given one (proc(5), oom_score_adj).
-func Score(own int) int { return min(own+100, 1000) }
+func Score(own int) int { return min(own+100, maxScore) }
+
+// chrootScore is that of a step beside whose processes in its control group is their
+// keeper, which may be larger than they are.
+func chrootScore(int) int { return maxScore }
+
+const maxScore = 1000
 
 func loopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
