@@ -43,7 +43,7 @@ type build struct {
 
 	mu       sync.Mutex
 	resolved map[string]func() (*source.Image, error)
-	locals   map[string]*local.Dir
+	locals   map[localID]*local.Dir
 	indexes  map[string]*local.Index // by directory
 	dirs     map[string]string       // directories of named contexts, by their name in the graph
 	layouts  map[digest.Digest]bool  // images of OCI layouts
@@ -63,7 +63,7 @@ type build struct {
 }
 
 func newBuild(ctx context.Context, o Options) (*build, error) {
-	b := &build{o: o, parent: ctx, resolved: map[string]func() (*source.Image, error){}, locals: map[string]*local.Dir{},
+	b := &build{o: o, parent: ctx, resolved: map[string]func() (*source.Image, error){}, locals: map[localID]*local.Dir{},
 		indexes: map[string]*local.Index{}, dirs: map[string]string{}, layouts: map[digest.Digest]bool{}, warned: map[frontend.Warning]bool{}}
 	var err error
 	if b.names, err = o.names(); err != nil {
@@ -242,6 +242,9 @@ func (b *build) layer(l cache.Layer) (*layer.Layer, error) {
 	return b.images.Layer(l)
 }
 
+// localID names a build context and the patterns that it is opened with.
+type localID struct{ name, exclude, include string }
+
 // local opens the build context with the patterns that a step of the graph
 // carries; all steps mostly carry the same.
 func (b *build) local(op *graph.Local) (*local.Dir, error) {
@@ -251,7 +254,7 @@ func (b *build) local(op *graph.Local) (*local.Dir, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	id := fmt.Sprintf("%q %q %q", op.Name, op.Exclude, op.Include)
+	id := localID{op.Name, strings.Join(op.Exclude, "\x00"), strings.Join(op.Include, "\x00")} // no pattern has such a byte
 	if l := b.locals[id]; l != nil {
 		return l, nil
 	}

@@ -15,7 +15,8 @@ import (
 // of names cost next to nothing.
 type matcher struct {
 	patterns []pattern
-	names    map[string][]int // positions of the patterns that are this name
+	names    map[string]int   // position of the first pattern that is this name
+	again    map[string][]int // positions of all of them, where there are several
 	others   []int            // positions of all other patterns
 
 	whole sync.Mutex // held to use all, which decides instead where it is not nil
@@ -60,7 +61,10 @@ func newMatcher(patterns []string) (*matcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("patterns: %w", err)
 	}
-	m := &matcher{names: map[string][]int{}, reached: map[string]struct{}{}}
+	m := &matcher{
+		patterns: make([]pattern, 0, len(patterns)), names: make(map[string]int, len(patterns)), again: map[string][]int{},
+		reached: map[string]struct{}{},
+	}
 	for i, p := range all.Patterns() {
 		if p.Exclusion() {
 			m.negate(p.String())
@@ -76,13 +80,38 @@ func newMatcher(patterns []string) (*matcher, error) {
 func (m *matcher) add(i int, p *patternmatcher.Pattern) bool {
 	added := pattern{negation: p.Exclusion()}
 	if literal(p.String()) {
-		m.names[p.String()] = append(m.names[p.String()], i)
+		m.name(p.String(), i)
 	} else {
 		added.alone = alone(p.String())
 		m.others = append(m.others, i)
 	}
 	m.patterns = append(m.patterns, added)
 	return literal(p.String()) || added.alone != nil
+}
+
+// name notes that the pattern at position i is a name.
+func (m *matcher) name(name string, i int) {
+	before, ok := m.names[name]
+	switch {
+	case !ok:
+		m.names[name] = i
+	case m.again[name] == nil:
+		m.again[name] = []int{before, i}
+	default:
+		m.again[name] = append(m.again[name], i)
+	}
+}
+
+// named returns the positions of the patterns that are a name.
+func (m *matcher) named(name string) []int {
+	i, ok := m.names[name]
+	if !ok {
+		return nil
+	}
+	if all := m.again[name]; all != nil {
+		return all
+	}
+	return []int{i}
 }
 
 // literal tells whether a pattern matches just what is called so.
@@ -114,7 +143,7 @@ func (m *matcher) match(name string, parent matches) (bool, matches) {
 	}
 	var is matches
 	out := false
-	above, named, others := parent.at, m.names[filepath.FromSlash(name)], m.others
+	above, named, others := parent.at, m.named(filepath.FromSlash(name)), m.others
 	for {
 		i := min(first(above), first(named), first(others))
 		if i == none {
