@@ -162,6 +162,8 @@ func (t *TOC) see(key string) sight {
 	switch {
 	case t.elsewhere(key):
 		return sight{at: -1}
+	case key == "" && t.within != "":
+		return sight{at: -1, implied: true}
 	case t.merges:
 		return t.seeMerged(key)
 	default:
