@@ -16,7 +16,7 @@ import (
 const checksumAttribute = "user.ocibuild.crc32c"
 
 // NewChecksum returns the checksum of a blob, for [Dir.AdoptBlob].
-func NewChecksum() hash.Hash32 { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }
+func NewChecksum() hash.Hash32 { return crc32.New(castagnoli) }
 
 // keepChecksum writes the checksum to the file. Without it, more has to be computed.
 func keepChecksum(f *os.File, sum hash.Hash32) {

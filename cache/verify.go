@@ -102,24 +102,29 @@ func (v *verified) next(p []byte) (n int, last bool, err error) {
 	switch {
 	case err == io.EOF:
 		v.err = v.damaged(fmt.Errorf("%d bytes, not %d", v.n, v.size))
-	case err != nil && isDamage(err):
-		v.err = v.damaged(err)
 	case err != nil:
-		v.err = fmt.Errorf("blob %s: %w", v.dgst, err)
+		v.err = v.unread(err)
 	}
 	return n, v.err == nil && v.n == v.size, v.err
 }
 
 // check compares what was hashed, which must be everything.
 func (v *verified) check() error {
-	if err := v.compare(); err != nil {
-		v.err = v.damaged(err)
+	if v.err = v.compare(); v.err != nil {
 		return v.err
 	}
 	if fi, err := v.f.Stat(); err == nil && fi.Size() != v.size {
 		v.err = v.damaged(fmt.Errorf("%d bytes, not %d", fi.Size(), v.size))
 	}
 	return v.err
+}
+
+// unread is the error of bytes that could not be read.
+func (v *verified) unread(err error) error {
+	if isDamage(err) {
+		return v.damaged(err)
+	}
+	return fmt.Errorf("blob %s: %w", v.dgst, err)
 }
 
 // compare tells that the bytes are not the blob's.
@@ -131,11 +136,11 @@ func (v *verified) compare() error {
 		}
 		whole = v.dgst.Algorithm().Hash()
 		if _, err := io.Copy(whole, io.NewSectionReader(v.f, 0, v.size)); err != nil {
-			return err
+			return v.unread(err)
 		}
 	}
 	if got := digest.NewDigest(v.dgst.Algorithm(), whole); got != v.dgst {
-		return &DigestError{got, v.dgst}
+		return v.damaged(&DigestError{got, v.dgst})
 	}
 	return nil
 }
