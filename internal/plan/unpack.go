@@ -206,7 +206,7 @@ type dirAt struct {
 func (a *above) back(name string) (dir, rest string) {
 	for len(a.at) > 0 {
 		last := a.at[len(a.at)-1]
-		if len(name) >= last.end && name[:last.end] == a.name[:last.end] && (len(name) == last.end || name[last.end] == '/') {
+		if leads(a.name[:last.end], name) {
 			return last.dir, strings.TrimPrefix(name[last.end:], "/")
 		}
 		a.at = a.at[:len(a.at)-1]

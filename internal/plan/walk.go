@@ -37,19 +37,25 @@ type step struct {
 
 // back goes back to where the way to name branches off.
 func (w *walk) back(name string) {
-	keep := sort.Search(len(w.steps), func(i int) bool {
-		end := w.steps[i].end
-		return len(name) < end || name[:end] != w.name[:end] || len(name) > end && name[end] != '/'
-	})
+	keep := sort.Search(len(w.steps), func(i int) bool { return !leads(w.name[:w.steps[i].end], name) })
 	w.name, w.steps = name, w.steps[:keep]
 }
 
-// reach walks to the last node on the way to name, and returns where the rest of
-// the name begins. It needs the lock of the walk.
-func (t *Tree) reach(name string) (p place, at int) {
+// leads tells whether a directory is on the way to name, or is what has the name.
+func leads(dir, name string) bool {
+	return strings.HasPrefix(name, dir) && (len(name) == len(dir) || name[len(dir)] == '/')
+}
+
+// reach walks to the last node on the way to name, and returns the rest of the
+// name. It needs the lock of the walk.
+func (t *Tree) reach(name string) (p place, rest string) {
+	if name == "." {
+		name = ""
+	}
 	w := &t.walk
 	w.back(name)
 	p = place{n: t.root, visible: t.base != nil}
+	at := 0
 	if len(w.steps) > 0 {
 		last := w.steps[len(w.steps)-1]
 		p, at = last.place, last.end+1
@@ -64,22 +70,19 @@ func (t *Tree) reach(name string) (p place, at int) {
 		w.steps = append(w.steps, step{p, at + len(part)})
 		at += len(part) + 1
 	}
-	return p, at
+	return p, name[min(at, len(name)):]
 }
 
 // find walks to name.
 func (t *Tree) find(name string) place {
 	t.walk.mu.Lock()
 	defer t.walk.mu.Unlock()
-	if name == "." {
-		name = ""
-	}
-	p, at := t.reach(name)
+	p, rest := t.reach(name)
 	switch {
-	case at >= len(name):
+	case rest == "":
 		return p
 	case p.n.whole != nil:
-		return place{whole: p.n.whole, rest: name[at:]}
+		return place{whole: p.n.whole, rest: rest}
 	default:
 		return p.below(nil)
 	}
@@ -89,26 +92,18 @@ func (t *Tree) find(name string) place {
 func (t *Tree) node(ctx context.Context, name string) (*node, error) {
 	t.walk.mu.Lock()
 	defer t.walk.mu.Unlock()
-	if name == "." {
-		name = ""
-	}
-	p, at := t.reach(name)
-	for at < len(name) {
+	p, rest := t.reach(name)
+	for rest != "" {
 		if err := p.n.unfold(ctx); err != nil {
 			return nil, err
 		}
 		if p.n.children == nil {
 			p.n.children = map[string]*node{}
 		}
-		part, _, _ := strings.Cut(name[at:], "/")
-		child := p.n.children[part]
-		if child == nil {
-			child = &node{}
-			p.n.children[part] = child
+		if part, _, _ := strings.Cut(rest, "/"); p.n.children[part] == nil {
+			p.n.children[part] = &node{}
 		}
-		p = p.below(child)
-		t.walk.steps = append(t.walk.steps, step{p, at + len(part)})
-		at += len(part) + 1
+		p, rest = t.reach(name)
 	}
 	return p.n, nil
 }

@@ -59,8 +59,8 @@ func (j *diffJob) stacked() bool {
 
 func (j *diffJob) contentKey(context.Context) (key, error) {
 	h := newHasher("", j.step)
-	h.Add("lower layers", chain(j.lower).String())
-	h.Add("upper layers", chain(j.upper).String())
+	h.Add("lower layers", chain(j.lower))
+	h.Add("upper layers", chain(j.upper))
 	return sum(h), nil
 }
 

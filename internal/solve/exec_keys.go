@@ -63,7 +63,7 @@ func (j *execJob) contentKey(ctx context.Context) (key, error) {
 			h.Add(name+" files", d.String())
 			continue
 		}
-		h.Add(name+" layers", chain(in).String())
+		h.Add(name+" layers", chain(in))
 	}
 	return sum(h), nil
 }

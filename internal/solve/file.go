@@ -151,7 +151,7 @@ func (j *fileJob) contentKey(ctx context.Context) (key, error) {
 	for i := range j.step.Inputs {
 		name := "input " + strconv.Itoa(i)
 		if !selects(j.op, i) {
-			h.Add(name+" layers", chain(j.inputs[i]).String())
+			h.Add(name+" layers", chain(j.inputs[i]))
 			continue
 		}
 		d, err := j.s.selected(ctx, j.step, i, func() (layer.Tree, error) { return j.trees[i], nil })

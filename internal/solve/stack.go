@@ -22,16 +22,15 @@ type Layer struct {
 // to the one that it is said of, if that was computed.
 type laid struct {
 	on    *layer.Layer
-	chain digest.Digest
+	chain string
 }
 
 // lay puts a layer on others, whose list stays as it is.
 func lay(on []Layer, l *layer.Layer, created time.Time) []Layer {
-	at := &laid{chain: link(chain(on), l)}
-	if len(on) > 0 {
-		at.on = on[len(on)-1].Layer
-	}
-	return append(slices.Clip(on), Layer{Layer: l, Created: created, laid: at})
+	out := pile(slices.Clip(on))
+	out.put(l, created)
+	out[len(on)].laid.chain = link(chain(on), l)
+	return out
 }
 
 // pile is a list of layers that grows by put alone.
@@ -48,8 +47,8 @@ func (p *pile) put(l *layer.Layer, created time.Time) {
 // chain names layers by what is in them, as the ChainID of the image-spec does
 // (config.md#layer-chainid). An image may have a thousand: what was computed when
 // each was laid on those below is computed once.
-func chain(layers []Layer) digest.Digest {
-	var d digest.Digest
+func chain(layers []Layer) string {
+	d := ""
 	var below *layer.Layer
 	known := 0
 	for i, l := range layers {
@@ -66,9 +65,9 @@ func chain(layers []Layer) digest.Digest {
 	return d
 }
 
-func link(below digest.Digest, l *layer.Layer) digest.Digest {
+func link(below string, l *layer.Layer) string {
 	if below == "" {
-		return l.DiffID
+		return l.DiffID.String()
 	}
-	return digest.FromString(below.String() + " " + l.DiffID.String())
+	return digest.FromString(below + " " + l.DiffID.String()).String()
 }

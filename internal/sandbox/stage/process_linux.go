@@ -13,7 +13,7 @@ import (
 // prepareProcess sets what does not depend on the tree.
 func prepareProcess(c *Config) error {
 	forgetBuilder()
-	raiseOOMScore(Score)
+	raiseOOMScore(stepScore)
 	if err := confine(c.Profile); err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func leaveDomain() error {
 
 // raiseOOMScore makes the step a likelier victim than those who have the score that
 // this process has. A kernel that refuses is no reason not to build.
-func raiseOOMScore(raised func(own int) int) {
+func raiseOOMScore(by int) {
 	fd, err := unix.Open("/proc/self/oom_score_adj", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
@@ -78,17 +78,21 @@ func raiseOOMScore(raised func(own int) int) {
 	if err != nil {
 		return
 	}
-	_, _ = unix.Pwrite(fd, []byte(strconv.Itoa(raised(score))), 0)
+	_, _ = unix.Pwrite(fd, []byte(strconv.Itoa(raised(score, by))), 0)
 }
 
 // Score is that of a step whose builder has the given one (proc(5), oom_score_adj).
-func Score(own int) int { return min(own+100, maxScore) }
+func Score(own int) int { return raised(own, stepScore) }
 
-// chrootScore is that of a step beside whose processes in its control group is their
-// keeper, which may be larger than they are.
-func chrootScore(int) int { return maxScore }
+const (
+	maxScore  = 1000
+	stepScore = 100
+	// chrootScore is for a step beside whose processes in its control group is their
+	// keeper, which may be larger than they are.
+	chrootScore = maxScore
+)
 
-const maxScore = 1000
+func raised(own, by int) int { return min(own+by, maxScore) }
 
 func loopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
