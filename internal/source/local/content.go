@@ -96,17 +96,14 @@ func (c *content) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next reads on, and tells whether the first bytes had to be waited for.
-func (c *content) next(p []byte) (int, error) {
-	if c.read > 0 {
-		n, err := c.file.Read(p)
-		c.read += int64(n)
-		return n, err
+// next reads on.
+func (c *content) next(p []byte) (n int, err error) {
+	if c.read == 0 {
+		n, err = c.local.warmer.read(c.file, p)
+	} else {
+		n, err = c.file.Read(p)
 	}
-	began := time.Now()
-	n, err := c.file.Read(p)
 	c.read += int64(n)
-	c.local.warmer.waited(time.Since(began), false)
 	return n, err
 }
 

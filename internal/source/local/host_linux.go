@@ -66,6 +66,20 @@ func (f hostFile) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// residency tells whether the first byte is in the page cache. File systems that
+// cannot say so, and kernels before Linux 4.14, leave it unsure.
+func (f hostFile) residency() residency {
+	var first [1]byte
+	_, err := retry(func() (int, error) { return unix.Preadv2(int(f), [][]byte{first[:]}, 0, unix.RWF_NOWAIT) })
+	switch {
+	case err == nil:
+		return inMemory
+	case errors.Is(err, unix.EAGAIN):
+		return onDisk
+	}
+	return unsure
+}
+
 // willNeed tells the kernel that the first n bytes will be read.
 func (f hostFile) willNeed(n int64) { _ = unix.Fadvise(int(f), 0, n, unix.FADV_WILLNEED) }
 

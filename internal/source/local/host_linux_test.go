@@ -113,3 +113,36 @@ func TestUnreadable(t *testing.T) {
 		t.Errorf("unreadable directory: %v", err)
 	}
 }
+
+func TestG4FileInThePageCacheIsKnownFromOneOnTheDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "f"), make([]byte, 1<<16), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	root, err := openHostRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.close()
+	f, _, err := root.open("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if where := f.residency(); where == unsure {
+		t.Skip("the file system does not tell what is in the page cache")
+	} else if where != inMemory {
+		t.Errorf("%v after the file was written", where)
+	}
+	if err := unix.Fsync(int(f)); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Fadvise(int(f), 0, 0, unix.FADV_DONTNEED); err != nil {
+		t.Fatal(err)
+	}
+	if where := f.residency(); where == inMemory {
+		t.Skip("the file system keeps everything in memory")
+	} else if where != onDisk {
+		t.Errorf("%v after the page cache let go of the file", where)
+	}
+}

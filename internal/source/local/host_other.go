@@ -49,6 +49,8 @@ func (r *hostRoot) open(name string) (hostFile, fileStat, error) {
 // hostFile is an open regular file.
 type hostFile struct{ *os.File }
 
+func (f hostFile) residency() residency { return unsure }
+
 func (f hostFile) willNeed(int64) {}
 
 func (f hostFile) stat() (fileStat, error) {

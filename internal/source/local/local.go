@@ -118,7 +118,7 @@ func (l *Dir) Open(ctx context.Context, e layer.Entry) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.warmer.opening(l, f.Name)
+	l.warmer.opening(ctx, l, f.Name)
 	return l.open(f)
 }
 

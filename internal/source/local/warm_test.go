@@ -2,8 +2,6 @@ package local
 
 import (
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,21 +12,7 @@ import (
 // walked opens a directory with these files and lists all of it, as a COPY does.
 func walked(t *testing.T, names ...string) *Dir {
 	t.Helper()
-	dir := t.TempDir()
-	for _, name := range names {
-		at := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(at, []byte(name), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	l, err := Open(dir, []string{"ignored"}, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
+	l := unwalked(t, names...)
 	var list func(string)
 	list = func(name string) {
 		entries, err := l.ReadDir(t.Context(), name)
@@ -45,12 +29,22 @@ func walked(t *testing.T, names ...string) *Dir {
 	return l
 }
 
+// unwalked opens a directory with these files.
+func unwalked(t *testing.T, names ...string) *Dir {
+	t.Helper()
+	files := map[string]string{}
+	for _, name := range names {
+		files[name] = name
+	}
+	return open(t, plant(t, files), []string{"ignored"}, nil)
+}
+
 var someFiles = []string{"a/b/1", "a/b/2", "a/c", "b", "c/d/e/f", "d", "ignored/x", "z/1"}
 
 func TestG4FilesFollowInTheOrderOfTheTree(t *testing.T) {
 	l := walked(t, someFiles...)
 	var got []string
-	for f, ok := l.after(""); ok; f, ok = l.after(f.Name) {
+	for f, ok := l.after(t.Context(), ""); ok; f, ok = l.after(t.Context(), f.Name) {
 		got = append(got, f.Name)
 	}
 	want := slices.DeleteFunc(slices.Clone(someFiles), func(s string) bool { return strings.HasPrefix(s, "ignored") })
@@ -65,7 +59,7 @@ func (w *warmer) state() (queue []string, cold int) {
 	return slices.Clone(w.queue), w.cold
 }
 
-func TestG4SlowReadsLetFilesBeReadAhead(t *testing.T) {
+func TestG4FilesFromTheDiskLetOthersBeReadAhead(t *testing.T) {
 	l := walked(t, someFiles...)
 	read := func(name string) {
 		t.Helper()
@@ -89,21 +83,67 @@ func TestG4SlowReadsLetFilesBeReadAhead(t *testing.T) {
 	}
 	l.warmer.cold = 0
 	for range coldAfter {
-		l.warmer.waited(2*slowRead, false)
+		l.warmer.saw(onDisk)
 	}
 	read("a/b/2")
+	l.readers.Wait()
 	if queue, _ := l.warmer.state(); len(queue) == 0 || queue[0] != "a/c" {
 		t.Errorf("after slow reads, %q is read ahead", queue)
 	}
 	read("c/d/e/f") // and not what lies between
+	l.readers.Wait()
 	if queue, _ := l.warmer.state(); slices.Contains(queue, "b") {
 		t.Errorf("%q is read ahead, of which some is behind", queue)
 	}
 	l.readers.Wait()
 	for range 2 * coldMost {
-		l.warmer.waited(0, true)
+		l.warmer.saw(inMemory)
 	}
 	if _, cold := l.warmer.state(); cold >= coldAfter {
-		t.Errorf("still %d after fast reads", cold)
+		t.Errorf("still %d after files in memory", cold)
+	}
+}
+
+// The walk is not ahead of the reading: who reads ahead has to walk itself.
+func TestG4ReadingAheadListsDirectories(t *testing.T) {
+	l := unwalked(t, someFiles...)
+	for _, name := range []string{".", "a", "a/b"} { // as a COPY of all does before the first file
+		if _, err := l.ReadDir(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.warmer.cold = coldMost
+	e, err := l.Lookup(t.Context(), "a/b/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := l.Open(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	l.readers.Wait()
+	queue, _ := l.warmer.state()
+	if want := []string{"a/b/2", "a/c", "b", "c/d/e/f", "d", "z/1"}; !slices.Equal(queue, want) {
+		t.Errorf("%q is read ahead, want %q", queue, want)
+	}
+}
+
+// A COPY of one file lists nothing, and nothing beside it is read ahead.
+func TestG4NothingIsReadAheadOfOneFile(t *testing.T) {
+	l := unwalked(t, someFiles...)
+	e, err := l.Lookup(t.Context(), "a/b/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.warmer.cold = coldMost
+	r, err := l.Open(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	l.readers.Wait()
+	if queue, _ := l.warmer.state(); len(queue) > 0 || l.dirs["a/b"].listed {
+		t.Errorf("%q is read ahead", queue)
 	}
 }
