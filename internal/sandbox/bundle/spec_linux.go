@@ -3,10 +3,8 @@ package bundle
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -101,15 +99,13 @@ func processOf(c *stage.Config) (*specs.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	score, err := oomScore()
-	if err != nil {
-		return nil, err
-	}
 	umask := uint32(0o022)
 	p := &specs.Process{
 		Args: c.Args, Env: withPath(c.Env), Cwd: c.Cwd,
 		User:         specs.User{UID: c.UID, GID: c.GID, AdditionalGids: c.Groups, Umask: &umask},
-		Capabilities: capabilities, Rlimits: limits, OOMScoreAdj: score,
+		Capabilities: capabilities, Rlimits: limits,
+		// No OOMScoreAdj: the runtime itself has the score, and gives it to the step. With
+		// one, gVisor's also sets that of helpers, which may be gone when a step is short.
 	}
 	switch {
 	case c.Profile == nil:
@@ -143,18 +139,4 @@ func limitsOf(c *stage.Config) ([]specs.POSIXRlimit, error) {
 		all = append(all, own)
 	}
 	return all, nil
-}
-
-// oomScore makes the step a likelier victim than this process.
-func oomScore() (*int, error) {
-	data, err := os.ReadFile("/proc/self/oom_score_adj")
-	if err != nil {
-		return nil, fmt.Errorf("find out who dies first without memory: %w", err)
-	}
-	own, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil {
-		return nil, fmt.Errorf("find out who dies first without memory: %w", err)
-	}
-	score := stage.Score(own)
-	return &score, nil
 }

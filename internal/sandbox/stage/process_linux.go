@@ -78,11 +78,8 @@ func raiseOOMScore(by int) {
 	if err != nil {
 		return
 	}
-	_, _ = unix.Pwrite(fd, []byte(strconv.Itoa(raised(score, by))), 0)
+	_, _ = unix.Pwrite(fd, []byte(strconv.Itoa(min(score+by, maxScore))), 0)
 }
-
-// Score is that of a step whose builder has the given one (proc(5), oom_score_adj).
-func Score(own int) int { return raised(own, stepScore) }
 
 const (
 	maxScore  = 1000
@@ -91,8 +88,6 @@ const (
 	// keeper, which may be larger than they are.
 	chrootScore = maxScore
 )
-
-func raised(own, by int) int { return min(own+by, maxScore) }
 
 func loopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

@@ -59,6 +59,7 @@ func Frozen() []string {
 // namespace of processes it takes along, at its end, whatever it has started.
 func runRuntime(c *Config) error {
 	forgetBuilder()
+	raiseOOMScore(stepScore)
 	if err := unix.Unshare(unix.CLONE_NEWUTS); err != nil { // of which the runtime's own is a copy
 		return fmt.Errorf("make a namespace of names: %w", err)
 	}
