@@ -59,19 +59,26 @@ func (w *warmer) state() (queue []string, cold int) {
 	return slices.Clone(w.queue), w.cold
 }
 
+// opened opens a file as a COPY does.
+func opened(t *testing.T, l *Dir, name string) io.Reader {
+	t.Helper()
+	e, err := l.Lookup(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := l.Open(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	return r
+}
+
 func TestG4FilesFromTheDiskLetOthersBeReadAhead(t *testing.T) {
 	l := walked(t, someFiles...)
 	read := func(name string) {
 		t.Helper()
-		e, err := l.Lookup(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := l.Open(t.Context(), e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
+		r := opened(t, l, name)
 		if data, err := io.ReadAll(r); err != nil || string(data) != name {
 			t.Errorf("%q, %v", data, err)
 		}
@@ -113,15 +120,7 @@ func TestG4ReadingAheadListsDirectories(t *testing.T) {
 		}
 	}
 	l.warmer.cold = coldMost
-	e, err := l.Lookup(t.Context(), "a/b/1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := l.Open(t.Context(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
+	opened(t, l, "a/b/1")
 	l.readers.Wait()
 	queue, _ := l.warmer.state()
 	if want := []string{"a/b/2", "a/c", "b", "c/d/e/f", "d", "z/1"}; !slices.Equal(queue, want) {
@@ -132,16 +131,8 @@ func TestG4ReadingAheadListsDirectories(t *testing.T) {
 // A COPY of one file lists nothing, and nothing beside it is read ahead.
 func TestG4NothingIsReadAheadOfOneFile(t *testing.T) {
 	l := unwalked(t, someFiles...)
-	e, err := l.Lookup(t.Context(), "a/b/1")
-	if err != nil {
-		t.Fatal(err)
-	}
 	l.warmer.cold = coldMost
-	r, err := l.Open(t.Context(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
+	opened(t, l, "a/b/1")
 	l.readers.Wait()
 	if queue, _ := l.warmer.state(); len(queue) > 0 || l.dirs["a/b"].listed {
 		t.Errorf("%q is read ahead", queue)
