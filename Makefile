@@ -31,7 +31,7 @@ conformance-reference: # make BuildKit's results anew, with BuildKit itself
 	$(MAKE) -C conformance conformance-reference
 
 bench: build
-	cd bench && go run . -ocibuild $(abspath $(OCIBUILD))
+	cd bench && CGO_ENABLED=0 go run -trimpath . -ocibuild $(abspath $(OCIBUILD))
 
 profile: # what the compiler is told about hot paths; takes a quiet machine and half a minute
 	cd bench && CGO_ENABLED=0 go run -trimpath ./profile $(abspath cmd/ocibuild/default.pgo)

@@ -2,7 +2,7 @@
 // is measured in the same run, and prints what the project has promised
 // beside what was found.
 //
-//	go run . [-quick] [-only NAME] [-n RUNS] [-ocibuild BINARY]
+//	CGO_ENABLED=0 go run . [-quick] [-only NAME] [-n RUNS] [-ocibuild BINARY]
 //
 // Peers take turns on one machine and the smallest value of several runs
 // counts, so that ratios hold where absolute times do not. It needs root,
