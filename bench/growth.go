@@ -71,10 +71,10 @@ func (b *bench) grow(ctx context.Context, g growth) error {
 		}
 		costs[i] = b.table.add(fmt.Sprintf("%d %s", n, g.name), ocibuild, runs)
 	}
-	each := func(i int) time.Duration { // above what a build costs that has next to none
-		return max(costs[i].CPU-costs[0].CPU, time.Millisecond) * 1000 / time.Duration(g.sizes[i]-g.sizes[0])
+	each := func(i int) time.Duration {
+		return max(costs[i].CPU-costs[i-1].CPU, time.Millisecond) * 1000 / time.Duration(g.sizes[i]-g.sizes[i-1])
 	}
-	b.table.ratio(g.name+": CPU of one among many / among few", each(2), each(1), costOfMany)
+	b.table.ratio(g.name+": CPU of one more among many / among few", each(2), each(1), costOfMany)
 	if g.name == "entries" {
 		b.table.atMost(g.name+": peak memory", float64(costs[2].Memory)/(1<<20), mostOfAMillion, "MiB")
 	}

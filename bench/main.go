@@ -5,7 +5,8 @@
 //	CGO_ENABLED=0 go run . [-quick] [-only NAME] [-n RUNS] [-ocibuild BINARY]
 //
 // Peers take turns on one machine and the smallest value of several runs
-// counts, so that ratios hold where absolute times do not. It needs root,
+// counts, so that ratios hold where absolute times do not. It is built as the
+// product is, without cgo, because its sandbox executes this program. It needs root,
 // docker-registry, runc and a static busybox; all of it stays on loopback
 // and below $TMPDIR, but for isolation, which fetches Debian's packages. It ends with 1 when a figure is not reached; -quick judges
 // nothing, since fixed costs weigh too much in small workloads.

@@ -146,3 +146,33 @@ func TestG4FileInThePageCacheIsKnownFromOneOnTheDisk(t *testing.T) {
 		t.Errorf("%v after the page cache let go of the file", where)
 	}
 }
+
+// What is listed for reading ahead may never be copied: nothing is said of it.
+func TestG4ReadingAheadSaysNothing(t *testing.T) {
+	dir := plant(t, map[string]string{"a": "a", "z/b": "b"})
+	sock, err := net.Listen("unix", filepath.Join(dir, "z", "sock"))
+	if err != nil {
+		t.Skip("no sockets here: ", err)
+	}
+	defer sock.Close()
+	l := open(t, dir, nil, nil)
+	var notes []string
+	l.Note = func(s string) { notes = append(notes, s) }
+	if _, err := l.ReadDir(t.Context(), "."); err != nil {
+		t.Fatal(err)
+	}
+	l.warmer.cold = coldMost
+	opened(t, l, "a")
+	l.readers.Wait()
+	if queue, _ := l.warmer.state(); len(queue) != 1 || len(notes) > 0 {
+		t.Errorf("%q is read ahead, and said is %q", queue, notes)
+	}
+	for range 2 {
+		if _, err := l.ReadDir(t.Context(), "z"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(notes) != 1 || !strings.Contains(notes[0], "z/sock") {
+		t.Errorf("said is %q", notes)
+	}
+}

@@ -35,8 +35,13 @@ func (l *Dir) list(ctx context.Context, name string, d *directory) error {
 		return r.err
 	}
 	files := newLister(len(r.files))
+	var notes []string
 	for i := range r.files {
 		f := &r.files[i]
+		if f.note != "" {
+			notes, r.out = append(notes, f.note), append(r.out, path.Base(f.Name))
+			continue
+		}
 		left, err := l.left(ctx, f)
 		if err != nil {
 			return err
@@ -52,17 +57,13 @@ func (l *Dir) list(ctx context.Context, name string, d *directory) error {
 		}
 	}
 	slices.Sort(r.out)
-	d.files, d.out, d.listed, d.looked = files.done(), slices.Clip(r.out), true, nil
+	d.files, d.out, d.notes, d.listed, d.looked = files.done(), slices.Clip(r.out), notes, true, nil
 	l.goAhead(ctx, name)
 	return nil
 }
 
 // left tells whether a file is part of the tree.
 func (l *Dir) left(ctx context.Context, f *listed) (bool, error) {
-	if f.note != "" {
-		l.say(f.note)
-		return false, nil
-	}
 	if f.Type != layer.Directory {
 		return true, nil
 	}

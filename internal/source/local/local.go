@@ -48,6 +48,7 @@ type directory struct {
 	listed  bool
 	files            // complete when listed
 	out     []string // sorted names that patterns leave out; complete when listed
+	notes   []string // what is to be said to who asks for the listing
 	looked  map[string]file
 }
 
@@ -108,6 +109,10 @@ func (l *Dir) ReadDir(ctx context.Context, name string) ([]layer.Entry, error) {
 	if err := l.list(ctx, name, d); err != nil {
 		return nil, err
 	}
+	for _, note := range d.notes {
+		l.say(note)
+	}
+	d.notes = nil
 	return d.entries(name), nil
 }
 
